@@ -1,0 +1,110 @@
+// swift-tools-version: 6.2
+// The module graph is the privilege split. `Runtime/` is linked into or read by the sandboxed side,
+// `Sources/` is the trusted side; CONTRIBUTING.md says which module may use which, and the build
+// (--explicit-target-dependency-import-check error) holds it.
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+/// For modules that read bytes of strangers: every unsafe expression is marked.
+let hostile = strict + [.strictMemorySafety()]
+/// Kernels are what a debug run would otherwise spend its time in.
+let kernelFlags: [CSetting] = [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"])]
+
+func runtime(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = strict) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Runtime/\(name)", swiftSettings: settings)
+}
+func trusted(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "locum",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+    ],
+    targets: [
+        // The sandboxed side: no Foundation, NIO, Dispatch, Concurrency or logging.
+        .target(name: "CLinux", path: "Runtime/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .systemLibrary(name: "CCap", path: "Runtime/CCap", pkgConfig: "libcap", providers: [.apt(["libcap-dev"])]),
+        .systemLibrary(
+            name: "CSeccomp", path: "Runtime/CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+        .target(name: "CKernels", path: "Runtime/CKernels", cSettings: kernelFlags),
+        runtime("Syscall", ["CLinux"]),
+        runtime("Wire", settings: hostile),
+        runtime("Shard", ["Kernels"], settings: hostile),
+        runtime("Kernels", ["CKernels"]),
+        runtime("Tokenizer", settings: hostile),
+        runtime("Template", settings: hostile),
+        runtime("Sandbox", ["CLinux", "CCap", "Syscall"]),
+        runtime("Link", ["CLinux", "Syscall", "Wire"]),
+        runtime("ForkServer", ["CLinux", "Syscall", "Wire", "Sandbox"]),
+        runtime("Worker", ["CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels", "Tokenizer", "Template"]),
+        .executableTarget(
+            name: "locum-zygote", dependencies: ["ForkServer", "Worker"],
+            path: "Runtime/Zygote", swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+
+        // The trusted side.
+        trusted("FunctionModel"),
+        trusted("ModelImport", ["Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
+        trusted("ShardStore", ["Syscall", "Wire", crypto]),
+        trusted("NodeAgent", ["CLinux", "CSeccomp", "Syscall", "Wire", "Link", "Sandbox", "ShardStore"]),
+        trusted("ControlStore", ["FunctionModel", grdb]),
+        trusted("ControlPlane", ["FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
+        trusted("Gateway", ["FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, lifecycle, nioCore, logging]),
+        trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
+        trusted("Commands", ["FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
+        program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
+        program("locum-node", ["NodeAgent", "Syscall"]),
+        program(
+            "locum-control",
+            ["CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Syscall", nioCore, nioPosix, logging]),
+        program("locum", ["Commands", arguments]),
+        program("locum-eval", ["Link", "Wire", "Syscall"]),
+        program("locum-bench", ["CLinux", "Link", "Wire", "Syscall"]),
+
+        // A zygote whose workers misbehave. SandboxTests start it; they cannot depend on it, because its static
+        // linking would be theirs, too.
+        .target(name: "CProbe", path: "Tests/Probes/CProbe"),
+        .executableTarget(
+            name: "locum-probe", dependencies: ["CProbe", "CLinux", "ForkServer", "Sandbox", "Syscall", "Wire"],
+            path: "Tests/Probes/Program", swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        tests("KernelsTests", ["Kernels"]),
+        tests("ShardTests", ["Shard", "Kernels"]),
+        tests("ModelImportTests", ["ModelImport", "Shard", "Kernels", "Syscall", "Wire", crypto]),
+        tests("TokenizerTests", ["Tokenizer"]),
+        tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),
+        tests("TemplateTests", ["Template", "Tokenizer"]),
+    ]
+)

@@ -1,0 +1,61 @@
+// Sizes. Shapes come from strangers' files by way of the importer, so every product is checked and 0 says
+// "does not fit": no size is 0 otherwise, as an empty matrix is refused as well.
+#include "include/CKernels.h"
+#include "ops.h"
+
+static size_t product(size_t a, size_t b) {
+    size_t result;
+    return __builtin_mul_overflow(a, b, &result) ? 0 : result;
+}
+
+static size_t round_up(size_t n, size_t to) { return n > SIZE_MAX - to ? 0 : (n + to - 1) / to * to; }
+
+size_t lk_block_columns(lk_format format) { return format == LK_Q8_0 || format == LK_Q4_0 ? 32 : 1; }
+
+/// Bytes of a plain block of lk_block_columns columns; 0 if there is no such format.
+static size_t block_bytes(lk_format format) {
+    switch (format) {
+    case LK_F32: return 4;
+    case LK_F16: return 2;
+    case LK_BF16: return 2;
+    case LK_Q8_0: return 34;
+    case LK_Q4_0: return 18;
+    }
+    return 0;
+}
+
+size_t lk_row_bytes(lk_format format, size_t cols) {
+    size_t columns = lk_block_columns(format);
+    return cols % columns != 0 ? 0 : product(cols / columns, block_bytes(format));
+}
+
+size_t lk_tile_bytes(lk_format format, size_t cols) {
+    size_t row = lk_row_bytes(format, cols);
+    if (row == 0 || row > SIZE_MAX / 32) return 0;
+    size_t scales = lk_block_columns(format) == 1 ? 0 : cols / 32 * 32;
+    return round_up(scales, 64) + round_up(row * 16 - scales, 64);
+}
+
+size_t lk_packed_bytes(lk_format format, size_t rows, size_t cols) {
+    size_t tiles = rows / 16 + (rows % 16 != 0);
+    return product(tiles, lk_tile_bytes(format, cols));
+}
+
+size_t lk_prepared_bytes(lk_format format, size_t cols) {
+    if (lk_row_bytes(format, cols) == 0) return 0;
+    return lk_block_columns(format) == 1 ? product(cols, 4) : product(cols / 32, sizeof(struct lk_block_x));
+}
+
+size_t lk_pack_scratch_floats(size_t cols) { return product(cols, 17); }
+
+static lk_format stored(lk_kv kv) { return kv == LK_KV_F32 ? LK_F32 : LK_F16; }
+
+size_t lk_k_bytes(lk_kv kv, size_t head_dim, size_t capacity) {
+    return lk_packed_bytes(stored(kv), capacity, head_dim);
+}
+
+size_t lk_v_bytes(lk_kv kv, size_t head_dim, size_t capacity) {
+    return product(capacity, lk_row_bytes(stored(kv), head_dim));
+}
+
+size_t lk_scores_floats(size_t positions, size_t heads) { return product(round_up(positions, 16), heads); }

@@ -1,0 +1,155 @@
+// System calls and constants that Swift's Glibc module lacks. No policy lives here: each function is
+// one kernel call (or one cmsg dance) with its result handed back. All return -1 and set errno on failure
+// unless they say otherwise.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// --- descriptors and memory -------------------------------------------------------------------
+int locum_memfd_create(const char *name, unsigned flags);
+#define LOCUM_MFD_CLOEXEC 1u
+#define LOCUM_MFD_ALLOW_SEALING 2u
+int locum_add_seals(int fd, int seals);
+int locum_get_seals(int fd);
+#define LOCUM_F_SEAL_SEAL 1
+#define LOCUM_F_SEAL_SHRINK 2
+#define LOCUM_F_SEAL_GROW 4
+#define LOCUM_F_SEAL_WRITE 8
+/// pipe2 with O_CLOEXEC: ends[0] reads, ends[1] writes.
+int locum_pipe(int ends[2]);
+/// Closes all descriptors in [first, last].
+int locum_close_range(unsigned first, unsigned last);
+int locum_set_cloexec(int fd, bool on);
+int locum_set_nonblocking(int fd, bool on);
+/// mmap that answers NULL on failure (MAP_FAILED does not import into Swift).
+void *locum_map(size_t length, int protection, int flags, int fd, off_t offset);
+void *locum_map_anonymous(size_t length);
+/// An O_TMPFILE-less unnamed-until-linked file is made by the caller; this is fallocate(2).
+int locum_fallocate(int fd, off_t length);
+
+// --- sockets ----------------------------------------------------------------------------------
+int locum_seqpacket_pair(int ends[2]);
+/// Sends one message with up to 253 descriptors. Never raises SIGPIPE. Retries on EINTR.
+ssize_t locum_send(int socket, const void *bytes, size_t length, const int *fds, int count, int flags);
+/// Receives one message; descriptors come close-on-exec. *count is capacity in, number out.
+/// *truncated becomes true when data or descriptors did not fit (the message must then be refused).
+ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *count, bool *truncated, int flags);
+#define LOCUM_MSG_DONTWAIT 0x40
+/// socket/bind/listen/connect on a unix path of at most 107 bytes. type: SOCK_STREAM 1, SOCK_SEQPACKET 5.
+int locum_unix_listen(const char *path, int type, int backlog, mode_t mode);
+int locum_unix_connect(const char *path, int type);
+int locum_accept(int socket);
+/// SO_PEERCRED.
+int locum_peer(int socket, pid_t *pid, uid_t *uid, gid_t *gid);
+int locum_set_buffers(int socket, int bytes);
+/// SO_RCVTIMEO: a blocking receive gives up with EAGAIN after that long.
+int locum_set_receive_timeout(int socket, int milliseconds);
+
+// --- waiting ----------------------------------------------------------------------------------
+struct locum_event {
+    uint32_t events;
+    uint64_t token;
+} __attribute__((packed)); // as struct epoll_event on x86-64; epoll.c asserts it
+int locum_epoll_create(void);
+#define LOCUM_IN 1u
+#define LOCUM_OUT 4u
+#define LOCUM_ERR 8u
+#define LOCUM_HUP 16u
+int locum_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
+int locum_epoll_modify(int epoll, int fd, uint32_t events, uint64_t token);
+int locum_epoll_remove(int epoll, int fd);
+/// Returns the number of events, 0 on timeout or EINTR. timeout in milliseconds, -1 waits for ever.
+int locum_epoll_wait(int epoll, struct locum_event *events, int capacity, int timeout);
+/// signalfd for the given signals, which get blocked in the calling thread.
+int locum_signal_descriptor(const int *signals, int count);
+/// Reads one signal number from a signalfd; 0 when there is none.
+int locum_signal_read(int fd);
+int locum_timer_descriptor(void);
+/// One shot after `nanoseconds`; 0 disarms.
+int locum_timer_set(int fd, uint64_t nanoseconds);
+/// eventfd, non-blocking.
+int locum_event_descriptor(void);
+int locum_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns /* < 0: for ever */);
+int locum_futex_wake(const uint32_t *word, int count);
+/// Spins for at most about `ns` nanoseconds while *word is `value`. True when it changed.
+bool locum_spin_while(const uint32_t *word, uint32_t value, uint64_t ns);
+
+// --- time -------------------------------------------------------------------------------------
+/// CLOCK_MONOTONIC in nanoseconds; the same clock in every process of the host.
+uint64_t locum_monotonic_ns(void);
+
+// --- processes and threads --------------------------------------------------------------------
+/// fork(2) by clone3 with `flags` (CLONE_NEW*, …); *pidfd gets a pidfd when not NULL. 0 in the child.
+pid_t locum_clone3(uint64_t flags, int *pidfd);
+int locum_pidfd_open(pid_t pid);
+int locum_pidfd_signal(int pidfd, int signal);
+int locum_set_parent_death_signal(int signal);
+/// CPUs this thread may run on, ascending; returns how many there are (at most capacity are written).
+int locum_allowed_cpus(int *cpus, int capacity);
+int locum_pin_to_cpu(int cpu);
+/// Lets this thread run on these CPUs and no others.
+int locum_allow_cpus(const int *cpus, int count);
+/// Starts a detached thread on a small stack (bytes, rounded up to pages) and runs body(argument).
+int locum_thread_start(void (*body)(void *), void *argument, size_t stack);
+void locum_set_thread_name(const char *name);
+/// One malloc arena for all threads of this process (M_ARENA_MAX), so that lanes cost no heap of their own.
+void locum_single_arena(void);
+
+// --- link headers: what travels on a lane (see module Link) -----------------------------------
+#define LOCUM_CALL_MAGIC 0x4C41434Cu
+#define LOCUM_REPLY_MAGIC 0x5045524Cu
+#define LOCUM_LINK_VERSION 1
+/// A call of an expert function. Offsets are bytes into the caller's request arena (rows, pairs) and
+/// the callee's reply arena (output). rows: row_count x width float32. pairs: pair_count x locum_pair.
+/// output: pair_count x width float32, in the order of the pairs.
+struct locum_call {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t kind; // 1: apply experts to rows
+    uint64_t call;
+    uint64_t rows_offset;
+    uint64_t pairs_offset;
+    uint64_t output_offset;
+    uint32_t row_count;
+    uint32_t width;
+    uint32_t pair_count;
+    uint32_t reserved;
+};
+struct locum_pair {
+    uint32_t row;    // index into rows
+    uint32_t expert; // the function's local expert index
+};
+#define LOCUM_REPLY_OK 0
+#define LOCUM_REPLY_DRAINING 1
+#define LOCUM_REPLY_BAD_CALL 2
+struct locum_reply {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t status;
+    uint64_t call;
+    uint32_t pair_count;
+    uint32_t reserved;
+    uint64_t compute_ns;
+};
+
+/// One page shared by a worker (writes) and node (reads): usage without waking the worker.
+/// Counters of all lanes are added with relaxed atomics.
+struct locum_status_page {
+    uint64_t invocations;
+    uint64_t rows;
+    uint64_t last_active_ns;  // CLOCK_MONOTONIC of the last answer (or of becoming ready)
+    uint64_t first_answer_ns; // 0 until the first answer
+    uint64_t ready_ns;
+    uint64_t active;          // calls or sequences under way now
+};
+void locum_status_begin(struct locum_status_page *page);
+/// One call ended: `rows` rows were computed.
+void locum_status_end(struct locum_status_page *page, uint64_t rows);
+void locum_status_ready(struct locum_status_page *page);
+/// A sequence gives a sign of life: moves last_active_ns to now (and sets first_answer_ns at the first).
+void locum_status_touch(struct locum_status_page *page);
+struct locum_status_page locum_status_read(const struct locum_status_page *page);
+
+#include "CLinuxSandbox.h"

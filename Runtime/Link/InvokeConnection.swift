@@ -1,0 +1,149 @@
+// The caller's side of acquiring: asks node for functions and turns its answers into links. Blocking, one
+// thread at a time; used by the CLI and the gateway over invoke.sock, and by a router over its channel.
+import CLinux
+import Glibc
+public import Syscall
+import Wire
+
+/// Node refused, or the connection broke.
+public struct InvokeError: Error, Sendable, CustomStringConvertible {
+    /// Stable: `not_found`, `denied`, `unavailable`, `crashed`, `broken`, …
+    public let code: String
+    public let message: String
+    public init(code: String, message: String) { (self.code, self.message) = (code, message) }
+    public var description: String { message }
+}
+
+/// A connection to node on which functions are acquired.
+public final class InvokeConnection {
+    /// To be watched for `revoked` events between calls.
+    public let socket: Descriptor
+    /// Written by this caller, read by all its callees; nil before the first link.
+    public private(set) var requestArena: Mapping?
+    private var nextRequest: UInt32 = 1
+    /// Links whose instance left, as node told meanwhile; the owner takes and closes them.
+    public private(set) var revoked: [UInt64] = []
+    /// Set by `drain` on a worker's channel.
+    public private(set) var draining = false
+    private var deferred: [Packet] = []
+
+    public init(socket: Descriptor) { self.socket = socket }
+
+    /// Connects to a node's invoke.sock.
+    public convenience init(path: String) throws(SyscallError) {
+        self.init(socket: try UnixSocket.connect(path, kind: .seqpacket))
+    }
+
+    /// Links to the functions, in order. Starts those that are not warm.
+    /// - Throws: `InvokeError`; nothing is kept of a request that failed.
+    public func acquire(named functions: [String]) throws(InvokeError) -> [Link] {
+        let request = take()
+        return try links(request, .acquireNamed(request: request, functions: functions), count: functions.count)
+    }
+
+    /// The same by index in a router's own list.
+    public func acquire(callees: [UInt32]) throws(InvokeError) -> [Link] {
+        let request = take()
+        return try links(request, .acquire(request: request, callees: callees), count: callees.count)
+    }
+
+    /// Tells node that links were closed by this side.
+    public func release(_ links: [UInt64]) {
+        guard !links.isEmpty else { return }
+        try? Seqpacket.send(socket.raw, InvokeRequest.released(links: links).frame)
+    }
+
+    /// Takes the list of revoked links.
+    public func takeRevoked() -> [UInt64] {
+        defer { revoked = [] }
+        return revoked
+    }
+
+    /// Packets that are not answers to an acquisition (a worker's `accept`), in order of arrival.
+    public func takeDeferred() -> [Packet] {
+        defer { deferred = [] }
+        return deferred
+    }
+
+    /// Reads what node has sent without waiting. False when node is gone.
+    public func poll() throws(InvokeError) -> Bool {
+        while true {
+            do {
+                guard let packet = try Seqpacket.receive(socket.raw, wait: false) else { return false }
+                try note(packet)
+            } catch let error as SyscallError {
+                if error.errno == EAGAIN { return true }
+                throw broken("\(error)")
+            } catch let error as InvokeError {
+                throw error
+            } catch {
+                throw broken("\(error)")
+            }
+        }
+    }
+
+    private func take() -> UInt32 {
+        defer { nextRequest &+= 1 }
+        return nextRequest
+    }
+
+    private func broken(_ why: String) -> InvokeError {
+        InvokeError(code: "broken", message: "the connection to locum-node failed: \(why)")
+    }
+
+    private func note(_ packet: Packet) throws(InvokeError) {
+        let event: InvokeEvent
+        do throws(WireError) { event = try InvokeEvent(frame: packet.bytes) } catch { throw broken("\(error)") }
+        switch event {
+        case .revoked(let links): revoked += links
+        case .drain: draining = true
+        default: deferred.append(packet)
+        }
+    }
+
+    private func links(_ request: UInt32, _ message: InvokeRequest, count: Int) throws(InvokeError) -> [Link] {
+        var result: [Link?] = Array(repeating: nil, count: count)
+        do {
+            try Seqpacket.send(socket.raw, message.frame)
+            while true {
+                guard let packet = try Seqpacket.receive(socket.raw) else { throw broken("node closed it") }
+                switch try InvokeEvent(frame: packet.bytes) {
+                case .links(request, let arena, let grants, let last):
+                    try adopt(packet.descriptors, arena: Int(arena), grants, into: &result)
+                    try Seqpacket.send(socket.raw, InvokeRequest.taken(request: request).frame)
+                    if last {
+                        let whole = result.compactMap { $0 }
+                        guard whole.count == count else { throw broken("node left a function out") }
+                        return whole
+                    }
+                case .failed(request, let code, let text):
+                    release(result.compactMap { $0?.grant.link })
+                    throw InvokeError(code: code, message: text)
+                default: try note(packet)
+                }
+            }
+        } catch let error as InvokeError {
+            throw error
+        } catch {
+            throw broken("\(error)")
+        }
+    }
+
+    private func adopt(
+        _ descriptors: [Descriptor], arena: Int, _ grants: [LinkGrant], into result: inout [Link?]
+    ) throws {
+        var rest = descriptors[...]
+        func next() throws -> Descriptor {
+            guard let first = rest.popFirst() else { throw broken("node sent too few descriptors") }
+            return first
+        }
+        if arena > 0 { requestArena = try Mapping(try next().raw, count: arena, writable: true) }
+        for grant in grants {
+            guard Int(grant.position) < result.count else { throw broken("node granted position \(grant.position)") }
+            var lanes: [Descriptor] = []
+            for _ in 0..<grant.lanes { lanes.append(try next()) }
+            let reply = try Mapping(try next().raw, count: Int(grant.replyArena), writable: false)
+            result[Int(grant.position)] = Link(grant: grant, lanes: lanes, reply: reply)
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// A link: the direct way from a caller to an instance, one seqpacket socket per lane as doorbell and arenas
+// for the payload. No daemon is on it. Closing the sockets ends the lease.
+public import CLinux
+import Glibc
+public import Syscall
+public import Wire
+
+/// The caller's end of a link.
+public final class Link {
+    public let grant: LinkGrant
+    /// One socket per lane; a compute thread calls the lane of its own core.
+    public let lanes: [Descriptor]
+    /// What the callee answers into (read-only here).
+    public let reply: Mapping
+
+    init(grant: LinkGrant, lanes: [Descriptor], reply: Mapping) {
+        (self.grant, self.lanes, self.reply) = (grant, lanes, reply)
+    }
+
+    /// The part of the reply arena that belongs to a lane.
+    public func replyRange(lane: Int) -> Range<Int> {
+        let share = reply.count / lanes.count / 4096 * 4096
+        return lane * share..<(lane + 1) * share
+    }
+}
+
+/// How a call of an expert ended.
+public enum CallOutcome: Sendable, Equatable {
+    case answered(computeNanoseconds: UInt64)
+    /// The instance is leaving or gone: acquire again and repeat, experts are stateless.
+    case gone
+    /// The callee refused the call as malformed, or answered something else: a fault of one side.
+    case refused
+}
+
+/// Calling an expert over a lane: first all calls of a core are sent, then their answers awaited, so that
+/// the caller's block hands its core straight to the callee.
+public enum ExpertCall {
+    /// Sends the doorbell. False when the instance is gone.
+    public static func send(_ call: inout locum_call, on lane: Int32) -> Bool {
+        call.magic = LOCUM_CALL_MAGIC
+        call.version = UInt16(LOCUM_LINK_VERSION)
+        call.kind = 1
+        return locum_send(lane, &call, MemoryLayout<locum_call>.size, nil, 0, 0) == MemoryLayout<locum_call>.size
+    }
+
+    /// Waits for the answer to `call`. What the callee says is checked; the output's place was chosen by the caller.
+    public static func receive(_ call: UInt64, pairs: UInt32, on lane: Int32) -> CallOutcome {
+        var reply = locum_reply()
+        let got = recv(lane, &reply, MemoryLayout<locum_reply>.size, 0)
+        guard got == MemoryLayout<locum_reply>.size else { return got <= 0 ? .gone : .refused }
+        guard reply.magic == LOCUM_REPLY_MAGIC, reply.version == LOCUM_LINK_VERSION, reply.call == call else {
+            return .refused
+        }
+        switch Int32(reply.status) {
+        case LOCUM_REPLY_OK: return reply.pair_count == pairs ? .answered(computeNanoseconds: reply.compute_ns) : .refused
+        case LOCUM_REPLY_DRAINING: return .gone
+        default: return .refused
+        }
+    }
+}

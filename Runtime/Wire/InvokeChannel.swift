@@ -1,0 +1,174 @@
+// The one way to invoke a function: what a caller and node say to each other, on a connection to
+// `invoke.sock` (CLI, gateway) and on the channel that a router function is born with. A worker's channel
+// carries the same events. Descriptors travel beside the frames (SCM_RIGHTS), in the order stated.
+
+/// What a caller or worker sends to node.
+public enum InvokeRequest: WireMessage, Equatable {
+    /// Links to functions by full name (`model/L00-E003`), on invoke.sock.
+    case acquireNamed(request: UInt32, functions: [String])
+    /// Links to functions by their index in the router's own list of callees: all that a router may name.
+    case acquire(request: UInt32, callees: [UInt32])
+    /// The links of one `links` event have been taken over; node sends the next ones.
+    case taken(request: UInt32)
+    /// The caller has closed these links (or found them closed).
+    case released(links: [UInt64])
+    /// Worker: sandbox closed, function mapped, ready for links. `width`: length of its rows; `experts`: how
+    /// many local experts it has (0 for a router).
+    case ready(width: UInt32, experts: UInt32)
+    /// Worker: the links of one `accept` event are being served.
+    case accepted
+    /// Worker: it could not start; node reports the reason to whoever waits.
+    case failed(code: String, message: String)
+    /// CLI: import a model. Source descriptors travel beside it, in the order of `files`, in several
+    /// messages of at most 253 (each with the same fields but its own part of `files`, `more` true but in the last).
+    case deploy(DeployOptions, files: [String], more: Bool)
+
+    public func encode(into w: inout WireWriter) {
+        switch self {
+        case .acquireNamed(let request, let functions):
+            w.byte(1); w.integer(request); w.list(functions) { $0.string($1) }
+        case .acquire(let request, let callees): w.byte(2); w.integer(request); w.integers(callees)
+        case .taken(let request): w.byte(3); w.integer(request)
+        case .released(let links): w.byte(4); w.integers(links)
+        case .ready(let width, let experts): w.byte(5); w.integer(width); w.integer(experts)
+        case .accepted: w.byte(6)
+        case .failed(let code, let message): w.byte(7); w.string(code); w.string(message)
+        case .deploy(let options, let files, let more):
+            w.byte(8); options.encode(into: &w); w.list(files) { $0.string($1) }; w.flag(more)
+        }
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        switch try r.byte() {
+        case 1: self = .acquireNamed(request: try r.integer(), functions: try r.strings())
+        case 2: self = .acquire(request: try r.integer(), callees: try r.integers())
+        case 3: self = .taken(request: try r.integer())
+        case 4: self = .released(links: try r.integers())
+        case 5: self = .ready(width: try r.integer(), experts: try r.integer())
+        case 6: self = .accepted
+        case 7: self = .failed(code: try r.string(), message: try r.string())
+        case 8: self = .deploy(try DeployOptions(from: &r), files: try r.strings(), more: try r.flag())
+        case let tag: throw r.failure("unknown request \(tag)")
+        }
+    }
+}
+
+/// What node sends to a caller or worker.
+public enum InvokeEvent: WireMessage, Equatable {
+    /// Caller: links, at most 64. Descriptors: if `requestArena` > 0 the caller's request arena (writable, of
+    /// that many bytes; once per connection, before its first link), then per grant its lanes' sockets and
+    /// the callee's reply arena (read-only). `last`: the request is complete.
+    case links(request: UInt32, requestArena: UInt64, [LinkGrant], last: Bool)
+    /// Caller: the request failed as a whole; links granted before stay valid. `code` is stable.
+    case failed(request: UInt32, code: String, message: String)
+    /// Caller: these links' instances are gone or leaving; close them.
+    case revoked(links: [UInt64])
+    /// Worker: new callers. Descriptors: per link its lanes' sockets, the caller's request arena (read-only),
+    /// the reply arena (writable).
+    case accept([LinkOffer])
+    /// Worker: finish what is under way, refuse the rest, leave.
+    case drain
+    /// CLI: how far a deployment is.
+    case deploying(stage: String, done: UInt64, total: UInt64)
+    /// CLI: it is done; a JSON object for the person (`name`, `revision`, `functions`, `shards_written`, …).
+    case deployed(json: String)
+
+    public func encode(into w: inout WireWriter) {
+        switch self {
+        case .links(let request, let arena, let grants, let last):
+            w.byte(1); w.integer(request); w.integer(arena); w.messages(grants); w.flag(last)
+        case .failed(let request, let code, let message):
+            w.byte(2); w.integer(request); w.string(code); w.string(message)
+        case .revoked(let links): w.byte(3); w.integers(links)
+        case .accept(let offers): w.byte(4); w.messages(offers)
+        case .drain: w.byte(5)
+        case .deploying(let stage, let done, let total):
+            w.byte(6); w.string(stage); w.integer(done); w.integer(total)
+        case .deployed(let json): w.byte(7); w.string(json)
+        }
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        switch try r.byte() {
+        case 1:
+            self = .links(
+                request: try r.integer(), requestArena: try r.integer(), try r.messages(), last: try r.flag())
+        case 2: self = .failed(request: try r.integer(), code: try r.string(), message: try r.string())
+        case 3: self = .revoked(links: try r.integers())
+        case 4: self = .accept(try r.messages())
+        case 5: self = .drain
+        case 6: self = .deploying(stage: try r.string(), done: try r.integer(), total: try r.integer())
+        case 7: self = .deployed(json: try r.string())
+        case let tag: throw r.failure("unknown event \(tag)")
+        }
+    }
+}
+
+/// The runtimes a function can have.
+public enum FunctionRuntime: UInt8, Sendable {
+    case expert = 1
+    case router = 2
+}
+
+/// One link handed to a caller.
+public struct LinkGrant: WireMessage, Equatable {
+    public var link: UInt64
+    /// Position in the request's list of functions.
+    public var position: UInt32
+    public var instance: UInt64
+    public var runtime: FunctionRuntime
+    public var lanes: UInt8
+    /// Bytes of the callee's reply arena.
+    public var replyArena: UInt64
+    /// Floats in a row, and local experts (0 for a router).
+    public var width: UInt32
+    public var experts: UInt32
+
+    public init(
+        link: UInt64, position: UInt32, instance: UInt64, runtime: FunctionRuntime, lanes: UInt8, replyArena: UInt64,
+        width: UInt32, experts: UInt32
+    ) {
+        (self.link, self.position, self.instance, self.runtime) = (link, position, instance, runtime)
+        (self.lanes, self.replyArena, self.width, self.experts) = (lanes, replyArena, width, experts)
+    }
+
+    public func encode(into w: inout WireWriter) {
+        w.integer(link); w.integer(position); w.integer(instance); w.byte(runtime.rawValue); w.byte(lanes)
+        w.integer(replyArena); w.integer(width); w.integer(experts)
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        link = try r.integer()
+        position = try r.integer()
+        instance = try r.integer()
+        guard let runtime = FunctionRuntime(rawValue: try r.byte()) else { throw r.failure("unknown runtime") }
+        self.runtime = runtime
+        lanes = try r.byte()
+        replyArena = try r.integer()
+        width = try r.integer()
+        experts = try r.integer()
+    }
+}
+
+/// One link handed to a worker.
+public struct LinkOffer: WireMessage, Equatable {
+    public var link: UInt64
+    public var lanes: UInt8
+    public var requestArena: UInt64
+    public var replyArena: UInt64
+
+    public init(link: UInt64, lanes: UInt8, requestArena: UInt64, replyArena: UInt64) {
+        (self.link, self.lanes, self.requestArena, self.replyArena) = (link, lanes, requestArena, replyArena)
+    }
+
+    public func encode(into w: inout WireWriter) {
+        w.integer(link); w.byte(lanes); w.integer(requestArena); w.integer(replyArena)
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        link = try r.integer()
+        lanes = try r.byte()
+        requestArena = try r.integer()
+        replyArena = try r.integer()
+    }
+}

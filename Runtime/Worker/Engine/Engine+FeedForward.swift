@@ -1,0 +1,137 @@
+// The second half of a layer: a dense network, or gate, shared expert and experts.
+//
+// The order of a row's sum is fixed: stream, + weight × expert in rank order by fused multiply-adds, + the
+// shared expert times its sigmoid.
+import Kernels
+import Shard
+
+extension Engine {
+    /// stream += down( silu(gate x) * (up x) ), x = norm(stream).
+    func dense(_ index: Int, _ network: FeedForwardWeights) {
+        let (space, count) = (space, space.rows)
+        normalise(weights.layers[index].feedForwardNorm)
+        pool.run { [self] thread in
+            multiply(network.gate, space.normed, into: space.gate, count: count, thread: thread)
+            multiply(network.up, space.normed, into: space.up, count: count, thread: thread)
+        }
+        forRows(count) { row in Self.activate(space, network, row) }
+        pool.run { [self] thread in addProduct(network.down, space.gate, thread: thread) }
+    }
+
+    /// stream += sum of weight × expert(x) + sigmoid(w · x) × shared(x), x = norm(stream).
+    func experts(_ index: Int, _ block: ExpertBlock) throws(EngineError) {
+        let (space, count) = (space, space.rows)
+        normalise(weights.layers[index].feedForwardNorm)
+        pool.run { [self] thread in
+            multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
+            if let network = block.shared?.network {
+                multiply(network.gate, space.normed, into: space.gate, count: count, thread: thread)
+                multiply(network.up, space.normed, into: space.up, count: count, thread: thread)
+            }
+        }
+        forRows(count) { [self] row in
+            choose(row)
+            if let shared = block.shared {
+                Self.activate(space, shared.network, row)
+                space.sharedShare[row] = Kernels.sigmoid(
+                    Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
+            }
+        }
+        if !space.traces.isEmpty { trace() }
+        var first = 0
+        while first < count {
+            let rows = min(dispatcher.mostRows, count - first)
+            try apply(block, rows: first..<first + rows)
+            first += rows
+        }
+    }
+
+    /// Has the experts of some rows applied, and sums them up. The shared expert's last product is computed by
+    /// each thread while its first calls are out.
+    private func apply(_ block: ExpertBlock, rows: Range<Int>) throws(EngineError) {
+        let (space, dispatcher, k) = (space, dispatcher, config.expertsPerToken)
+        try dispatcher.plan(
+            ExpertWork(
+                layer: block.ordinal, rows: rows.count, hidden: space.normed.row(rows.lowerBound),
+                stride: space.normed.stride, experts: UnsafePointer(space.chosen + rows.lowerBound * k), perRow: k))
+        let first = rows.lowerBound == 0
+        var sharedIsDue = first
+        repeat {
+            let computesShared = sharedIsDue
+            sharedIsDue = false
+            pool.run { [self] thread in
+                dispatcher.send(thread: thread)
+                if computesShared, let network = block.shared?.network {
+                    multiply(network.down, space.gate, into: space.update, count: space.rows, thread: thread)
+                }
+                dispatcher.receive(thread: thread)
+            }
+        } while try !dispatcher.settle()
+        let (outputs, width) = (dispatcher.outputs, config.hidden)
+        let hasShared = block.shared != nil
+        forRows(rows.count) { index in
+            let row = rows.lowerBound + index
+            let sum = space.stream.row(row)
+            for rank in 0..<k {
+                guard let output = outputs[index * k + rank] else { continue }
+                Kernels.axpy(space.shares[row * k + rank], output, to: sum, count: width)
+            }
+            if hasShared { Kernels.axpy(space.sharedShare[row], space.update.row(row), to: sum, count: width) }
+        }
+    }
+
+    /// gate = silu(gate) * up, ready for `down`.
+    private static func activate(_ space: Workspace, _ network: FeedForwardWeights, _ row: Int) {
+        let gate = space.gate.row(row)
+        Kernels.siluMultiply(gate: gate, up: space.up.row(row), count: network.gate.rows, into: gate)
+        space.gate.prepare(row: row, for: network.down)
+    }
+
+    /// The row's best experts by probability, ties to the lower index, and their weights.
+    private func choose(_ row: Int) {
+        let (experts, k) = (config.expertCount, config.expertsPerToken)
+        let probabilities = space.probabilities.row(row)
+        probabilities.update(from: space.scores.row(row), count: experts)
+        Kernels.softmax(probabilities, count: experts)
+        let chosen = space.chosen + row * k
+        let shares = space.shares + row * k
+        var sum: Float = 0
+        for rank in 0..<k {
+            var best = 0
+            for expert in 1..<experts where probabilities[expert] > probabilities[best] { best = expert }
+            (chosen[rank], shares[rank]) = (Int32(best), probabilities[best])
+            sum += probabilities[best]
+            // Below every probability, so that it is not chosen again.
+            probabilities[best] = -1
+        }
+        if config.normalizesTopK {
+            for rank in 0..<k { shares[rank] /= sum }
+        }
+    }
+
+    private func trace() {
+        let (experts, k) = (config.expertCount, config.expertsPerToken)
+        for row in 0..<space.rows {
+            space.traces[row].router.append(
+                Array(UnsafeBufferPointer(start: space.scores.row(row), count: experts)))
+            space.traces[row].experts.append(Array(UnsafeBufferPointer(start: space.chosen + row * k, count: k)))
+            space.traces[row].weights.append(Array(UnsafeBufferPointer(start: space.shares + row * k, count: k)))
+        }
+    }
+
+    /// a · b over 16 strided partial sums, folded 8, 4, 2, 1. Product and sum are rounded singly.
+    private static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int) -> Float {
+        var sums = SIMD16<Float>(repeating: 0)
+        let whole = count / 16 * 16
+        for start in stride(from: 0, to: whole, by: 16) {
+            let x = UnsafeRawPointer(a + start).loadUnaligned(as: SIMD16<Float>.self)
+            let y = UnsafeRawPointer(b + start).loadUnaligned(as: SIMD16<Float>.self)
+            sums += x * y
+        }
+        for index in whole..<count { sums[index - whole] += a[index] * b[index] }
+        let eight = sums.lowHalf + sums.highHalf
+        let four = eight.lowHalf + eight.highHalf
+        let two = four.lowHalf + four.highHalf
+        return two.x + two.y
+    }
+}

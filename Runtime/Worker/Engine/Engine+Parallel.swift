@@ -1,0 +1,47 @@
+// How work is divided: matrices by tiles of 16 output rows, everything else by rows of the batch. One row is
+// not worth a join.
+import Kernels
+import Shard
+
+extension Engine {
+    /// Runs `body` for each row of the batch (0..<count), on all threads.
+    func forRows(_ count: Int, _ body: @escaping (Int) -> Void) {
+        if count == 1 { return body(0) }
+        let threads = pool.count
+        pool.run { thread in
+            for row in stride(from: thread, to: count, by: threads) { body(row) }
+        }
+    }
+
+    /// Thread's part of W (rows, columns) @ x (columns,) for the first `count` rows of `input`.
+    func multiply(_ matrix: PackedMatrix, _ input: RowBuffer, into output: RowBuffer, count: Int, thread: Int) {
+        let part = matrix.share(thread, of: pool.count)
+        if part.isEmpty { return }
+        matrix.multiply(rows: part, inputs: input.inputs(matrix.format), outputs: output.outputs, count: count)
+    }
+
+    /// The same, added to the residual stream.
+    func addProduct(_ matrix: PackedMatrix, _ input: RowBuffer, thread: Int) {
+        let part = matrix.share(thread, of: pool.count)
+        if part.isEmpty { return }
+        let count = space.rows
+        matrix.multiply(
+            rows: part, inputs: input.inputs(matrix.format), outputs: space.update.outputs, count: count)
+        for row in 0..<count {
+            Kernels.add(
+                space.update.row(row) + part.lowerBound, to: space.stream.row(row) + part.lowerBound,
+                count: part.count)
+        }
+    }
+
+    /// normed = norm(stream), ready for its readers.
+    func normalise(_ weight: UnsafePointer<Float>) {
+        let (space, config) = (space, config)
+        forRows(space.rows) { row in
+            Kernels.rmsNorm(
+                space.stream.row(row), weight: weight, epsilon: config.rmsEpsilon, count: config.hidden,
+                into: space.normed.row(row))
+            space.normed.prepare(row: row)
+        }
+    }
+}

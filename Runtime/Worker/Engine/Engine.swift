@@ -1,0 +1,83 @@
+// The forward pass of a Mixture-of-Experts transformer (Qwen2-MoE) on the router's side: embedding, attention,
+// gating, shared expert and output; the experts are applied by a dispatcher.
+//
+// A row's arithmetic never depends on the other rows of the batch, on the number of threads or on where the
+// experts live: matrix products are one chain per output (see CKernels.h), attention reads K and V as stored,
+// the fresh rows' too, and a row's experts are summed onto the residual stream in rank order.
+import Kernels
+import Shard
+import Syscall
+
+/// A router's model, ready to compute.
+final class Engine {
+    /// Most rows of a batch.
+    static let mostRows = 256
+
+    let config: RouterConfig
+    let weights: RouterWeights
+    let pool: ComputePool
+    let dispatcher: any ExpertDispatcher
+    let space: Workspace
+
+    /// - Parameter shard: a router's, checked; its mapping outlives the engine.
+    init(
+        shard: ShardView, config: RouterConfig, pool: ComputePool, dispatcher: any ExpertDispatcher
+    ) throws(EngineError) {
+        (self.config, self.pool, self.dispatcher) = (config, pool, dispatcher)
+        do throws(ShardError) {
+            weights = try RouterWeights(shard, config)
+        } catch {
+            throw EngineError("bad_shard", "the router's shard: \(error)")
+        }
+        do throws(SyscallError) {
+            space = try Workspace(config, weights, threads: pool.count)
+        } catch {
+            throw EngineError("no_memory", "the router's working memory: \(error)")
+        }
+    }
+
+    /// Room for one sequence's keys and values.
+    /// - Parameter capacity: most positions; the model's context when left out.
+    func makeCache(capacity: Int? = nil) throws(EngineError) -> KVCache {
+        do throws(SyscallError) {
+            return try KVCache(
+                format: weights.kv, layers: config.layers, heads: config.kvHeads, headDim: config.headDim,
+                capacity: min(capacity ?? config.context, config.context))
+        } catch {
+            throw EngineError("no_memory", "memory for a sequence: \(error)")
+        }
+    }
+
+    /// Logits (vocabulary,) of a row of the last `forward` that wanted them, valid until the next one.
+    func logits(row: Int) -> UnsafeBufferPointer<Float> {
+        precondition(row >= 0 && row < space.rows && space.logitRow[row] >= 0, "row \(row) wanted no logits")
+        let start = space.logits.row(space.logitRow[row])
+        return UnsafeBufferPointer(start: start, count: config.vocabulary)
+    }
+
+    /// Computes a batch of at most `mostRows` rows; those of one sequence come in ascending position, each
+    /// sequence continuing right behind what its cache holds. After a failure the same rows may be given again.
+    /// - Parameter tracing: keep what the gates decide, for `gates(row:)`.
+    func forward(_ batch: [BatchRow], tracing: Bool = false) throws(EngineError) {
+        try space.load(batch, config)
+        space.traces = tracing ? Array(repeating: GateTrace(), count: batch.count) : []
+        embed()
+        for layer in 0..<config.layers {
+            attention(layer)
+            switch weights.layers[layer].feedForward {
+            case .dense(let network): dense(layer, network)
+            case .experts(let block): try experts(layer, block)
+            }
+        }
+        output()
+    }
+
+    /// What the gates decided for a row of the last `forward`, if that traced.
+    func gates(row: Int) -> GateTrace { space.traces.indices.contains(row) ? space.traces[row] : GateTrace() }
+
+    /// Lets go of functions whose instances left. Between steps, after the connection was polled.
+    func dropRevoked() { dispatcher.dropRevoked() }
+
+    /// Gives the pages of large batches back. When no sequence is under way.
+    func trim() { space.trim() }
+}

@@ -1,0 +1,44 @@
+// How the engine gets experts applied, whoever computes them. A layer's work goes: `plan` on the calling
+// thread, then on every compute thread `send` and `receive` (all calls of a core are out before the first
+// is awaited, and between the two the thread does its share of the router's own work), then `settle`, which
+// says whether calls have to be repeated.
+
+/// One layer's rows and the experts chosen for them. Pointers stay valid until the work is settled.
+struct ExpertWork {
+    /// Ordinal among the layers that have experts.
+    let layer: Int
+    let rows: Int
+    /// Normalised hidden states: row i at `hidden + i * stride`, of the model's hidden size.
+    let hidden: UnsafePointer<Float>
+    let stride: Int
+    /// (rows, perRow): expert ids.
+    let experts: UnsafePointer<Int32>
+    let perRow: Int
+
+    /// Pairs of a row and an expert.
+    var pairs: Int { rows * perRow }
+}
+
+/// Applies experts to rows.
+protocol ExpertDispatcher: AnyObject {
+    /// Most rows of one `ExpertWork`.
+    var mostRows: Int { get }
+
+    /// (rows, perRow): where each pair's result (hidden,) lies once `settle` was true, until the next `plan`.
+    var outputs: UnsafePointer<UnsafePointer<Float>?> { get }
+
+    /// Takes on a layer's work. - Throws: `EngineError` when functions cannot be had.
+    func plan(_ work: ExpertWork) throws(EngineError)
+
+    /// Sends the calls of one compute thread.
+    func send(thread: Int)
+
+    /// Awaits them.
+    func receive(thread: Int)
+
+    /// True when every pair has its result; else `send` and `receive` have to be run again.
+    func settle() throws(EngineError) -> Bool
+
+    /// Lets go of functions whose instances left meanwhile. Between steps.
+    func dropRevoked()
+}

@@ -1,0 +1,297 @@
+// Experts as functions: each layer's rows and pairs are written into this router's request arena, each compute
+// thread rings the lanes of its own core, and the results are read in place from the functions' reply arenas.
+//
+// An instance may leave at any moment (eviction, crash, a hang of 30 s): its link is dropped, the function is
+// acquired again and only the calls without an answer are repeated. Experts are stateless, so that is safe.
+import CLinux
+import Kernels
+import Link
+import Shard
+import Syscall
+import Wire
+
+/// Applies experts by calling their functions.
+final class LinkDispatcher: ExpertDispatcher {
+    let mostRows: Int
+    private let connection: InvokeConnection
+    private let width: Int
+    private let threads: Int
+    /// Per (MoE layer, expert): its function, and its index there.
+    private let places: [FunctionMap.Place]
+    private let expertCount: Int
+    /// Local experts that each function must have.
+    private let leastExperts: [Int]
+    private var links: [FunctionLink?]
+    /// Reply arenas of links that went while results in them are still to be read.
+    private var retired: [Mapping] = []
+    private let cut: CallPlan
+    private let calls: CallTable
+    private var work: ExpertWork?
+    private let results: UnsafeMutablePointer<UnsafePointer<Float>?>
+    private let answered: UnsafeMutablePointer<Bool>
+    private var left = 0
+    private var tries = 0
+    private var lastFailure = ""
+    /// When the calls under way were planned.
+    private var begun: UInt64 = 0
+    /// Bytes of the request arena that the largest work since the last trim has touched.
+    private var touched = 0
+    private var nextCall: UInt64 = 1
+
+    private struct FunctionLink {
+        let link: Link
+        /// Lanes that are used: one per compute thread at most.
+        let lanes: Int
+    }
+
+    /// Attempts without a single answer before a step fails.
+    private static let mostTries = 20
+    /// After that long without an answer an instance is given up.
+    private static let patienceMilliseconds: Int32 = 30_000
+    /// What a batch may leave behind in the request arena.
+    private static let kept = 256 << 10
+
+    init(connection: InvokeConnection, config: RouterConfig, threads: Int) throws(EngineError) {
+        (self.connection, self.threads, width) = (connection, threads, config.hidden)
+        (places, expertCount) = (config.functions.places, config.expertCount)
+        var least = Array(repeating: 0, count: config.functions.count)
+        for place in places { least[place.function] = max(least[place.function], place.local + 1) }
+        leastExperts = least
+        links = Array(repeating: nil, count: config.functions.count)
+        // In the worst case all pairs go to one lane of one function.
+        let row = config.hidden * 4
+        let perRow = config.expertsPerToken
+        let share = Arena.replyBytes / max(1, threads) / 4096 * 4096
+        let fit = min(
+            share / (perRow * row), (Arena.requestBytes - 4096) / (row + 8 * perRow), CallLimits.pairs / perRow)
+        guard fit > 0 else {
+            throw EngineError(
+                "bad_shard", "\(perRow) rows of \(config.hidden) floats do not fit into an arena of \(share) bytes")
+        }
+        mostRows = min(Engine.mostRows, fit)
+        let slots = mostRows * perRow
+        cut = CallPlan(slots: slots, experts: config.expertCount, lanes: threads)
+        calls = CallTable(threads: threads, perThread: config.expertCount, slots: slots)
+        results = .allocate(capacity: slots)
+        results.initialize(repeating: nil, count: slots)
+        answered = .allocate(capacity: slots)
+        answered.initialize(repeating: false, count: slots)
+    }
+
+    deinit {
+        results.deallocate()
+        answered.deallocate()
+    }
+
+    var outputs: UnsafePointer<UnsafePointer<Float>?> { UnsafePointer(results) }
+
+    func plan(_ work: ExpertWork) throws(EngineError) {
+        guard work.rows <= mostRows else {
+            throw EngineError("invalid_batch", "\(work.rows) rows at once, at most \(mostRows)")
+        }
+        self.work = work
+        retired.removeAll(keepingCapacity: true)
+        answered.update(repeating: false, count: work.pairs)
+        (left, tries) = (work.pairs, 0)
+        try schedule(work)
+    }
+
+    /// Counts an attempt that brought nothing.
+    /// - Throws: `EngineError(crashed)` when it was the last.
+    private func retry(_ cost: Int, because reason: String) throws(EngineError) {
+        tries += cost
+        guard tries < Self.mostTries else {
+            throw EngineError("crashed", "gave up after several attempts: \(reason)")
+        }
+    }
+
+    /// Acquires what is missing and writes rows, pairs and calls for everything not yet answered.
+    private func schedule(_ work: ExpertWork) throws(EngineError) {
+        let first = work.layer * expertCount
+        let lanes = try acquire(work)
+        cut.make(
+            slots: work.pairs, lanes: lanes, expert: { Int(work.experts[$0]) }, isPending: { !answered[$0] },
+            function: { places[first + $0].function })
+        guard let arena = connection.requestArena else {
+            throw EngineError("refused", "node granted links without a request arena")
+        }
+        let row = width * 4
+        let pairsStart = (work.rows * row + 63) / 64 * 64
+        let end = pairsStart + work.pairs * MemoryLayout<locum_pair>.size
+        guard end <= arena.count else {
+            throw EngineError("refused", "\(work.rows) rows do not fit into a request arena of \(arena.count) bytes")
+        }
+        if end < touched, touched > Self.kept {
+            arena.discard(max(end, Self.kept)..<touched, hole: true)
+            touched = end
+        }
+        touched = max(touched, end)
+        for index in 0..<work.rows {
+            (arena.base + index * row).copyMemory(from: work.hidden + index * work.stride, byteCount: row)
+        }
+        let pairs = (arena.base + pairsStart).assumingMemoryBound(to: locum_pair.self)
+        calls.clear()
+        begun = locum_monotonic_ns()
+        var written = 0
+        for group in cut.groups {
+            let local = UInt32(places[first + group.expert].local)
+            let start = written
+            for index in group.start..<group.start + group.count {
+                let slot = cut.order[index]
+                pairs[written] = locum_pair(row: UInt32(slot) / UInt32(work.perRow), expert: local)
+                calls.slots[written] = slot
+                written += 1
+            }
+            if calls.extend(lane: group.lane, function: group.function, by: group.count) { continue }
+            try begin(group, start: start, pairsOffset: pairsStart + start * MemoryLayout<locum_pair>.size, work)
+        }
+    }
+
+    /// A new call of a function on a lane.
+    private func begin(_ group: CallPlan.Group, start: Int, pairsOffset: Int, _ work: ExpertWork) throws(EngineError) {
+        guard let target = links[group.function] else {
+            throw EngineError("crashed", "function \(group.function) has no link")
+        }
+        let share = target.link.replyRange(lane: group.lane)
+        var call = locum_call()
+        call.call = nextCall
+        nextCall &+= 1
+        call.rows_offset = 0
+        call.pairs_offset = UInt64(pairsOffset)
+        call.output_offset = UInt64(share.lowerBound)
+        call.row_count = UInt32(work.rows)
+        call.width = UInt32(width)
+        call.pair_count = UInt32(group.count)
+        calls.append(
+            CallTable.Entry(
+                call: call, socket: target.link.lanes[group.lane].raw, function: group.function,
+                output: target.link.reply.base + share.lowerBound, slots: start),
+            lane: group.lane)
+    }
+
+    func send(thread: Int) {
+        let entries = calls.entries(thread)
+        for index in entries.indices where !ExpertCall.send(&entries[index].call, on: entries[index].socket) {
+            entries[index].outcome = .gone
+        }
+    }
+
+    func receive(thread: Int) {
+        let entries = calls.entries(thread)
+        for index in entries.indices where entries[index].outcome == nil {
+            let call = entries[index].call
+            entries[index].outcome = ExpertCall.receive(call.call, pairs: call.pair_count, on: entries[index].socket)
+        }
+    }
+
+    func settle() throws(EngineError) -> Bool {
+        guard let work else { return true }
+        let before = left
+        var refused: Int?
+        for thread in 0..<threads {
+            for call in calls.entries(thread) {
+                switch call.outcome {
+                case .answered:
+                    for index in 0..<Int(call.call.pair_count) {
+                        let slot = Int(calls.slots[call.slots + index])
+                        results[slot] = UnsafePointer(
+                            (call.output + index * width * 4).assumingMemoryBound(to: Float.self))
+                        answered[slot] = true
+                    }
+                    left -= Int(call.call.pair_count)
+                case .refused:
+                    refused = call.function
+                    drop(call.function)
+                case .gone, nil:
+                    drop(call.function)
+                    lastFailure = "function \(call.function) left or did not answer"
+                }
+            }
+        }
+        calls.clear()
+        if let refused {
+            throw EngineError("refused", "function \(refused) refused a call or answered another one")
+        }
+        if left == 0 {
+            self.work = nil
+            return true
+        }
+        if left < before { tries = 0 }
+        // Whoever let the whole patience pass gets one more chance, not twenty.
+        let hung = locum_monotonic_ns() - begun > UInt64(Self.patienceMilliseconds) * 1_000_000
+        try retry(hung ? Self.mostTries / 2 : 1, because: lastFailure)
+        try schedule(work)
+        return false
+    }
+
+    func dropRevoked() {
+        let gone = connection.takeRevoked()
+        guard !gone.isEmpty else { return }
+        let set = Set(gone)
+        for (function, link) in links.enumerated() {
+            if let link, set.contains(link.link.grant.link) { links[function] = nil }
+        }
+        connection.release(gone)
+    }
+
+    /// Closes a function's link. What it answered stays readable until the next work.
+    private func drop(_ function: Int) {
+        guard let gone = links[function] else { return }
+        retired.append(gone.link.reply)
+        links[function] = nil
+        connection.release([gone.link.grant.link])
+    }
+}
+
+extension LinkDispatcher {
+    /// Sees to it that every function which the pending pairs need has a link.
+    /// - Returns: lanes that all of them have.
+    private func acquire(_ work: ExpertWork) throws(EngineError) -> Int {
+        let first = work.layer * expertCount
+        var lanes = threads
+        var missing: [UInt32] = []
+        for slot in 0..<work.pairs where !answered[slot] {
+            let function = places[first + Int(work.experts[slot])].function
+            if let link = links[function] {
+                lanes = min(lanes, link.lanes)
+            } else if !missing.contains(UInt32(function)) {
+                missing.append(UInt32(function))
+            }
+        }
+        guard !missing.isEmpty else { return lanes }
+        var granted: [Link]?
+        while granted == nil {
+            do throws(InvokeError) {
+                granted = try connection.acquire(callees: missing)
+            } catch {
+                guard error.code == "crashed" else { throw EngineError(error.code, error.message) }
+                try retry(1, because: error.message)
+            }
+        }
+        for (link, function) in zip(granted ?? [], missing) {
+            let checked = try check(link, function: Int(function))
+            links[Int(function)] = checked
+            lanes = min(lanes, checked.lanes)
+        }
+        return lanes
+    }
+
+    /// - Throws: `EngineError` when the instance is not of the shape that this model needs.
+    private func check(_ link: Link, function: Int) throws(EngineError) -> FunctionLink {
+        let grant = link.grant
+        guard grant.runtime == .expert, Int(grant.width) == width, Int(grant.experts) >= leastExperts[function],
+            !link.lanes.isEmpty
+        else {
+            connection.release([grant.link])
+            throw EngineError(
+                "bad_shard",
+                "function \(function) has \(grant.experts) experts of width \(grant.width), "
+                    + "needed are \(leastExperts[function]) of \(width); deploy the model again")
+        }
+        for lane in link.lanes where locum_set_receive_timeout(lane.raw, Self.patienceMilliseconds) < 0 {
+            let error = SyscallError(stage: "limit the wait for function \(function)")
+            throw EngineError("refused", "\(error)")
+        }
+        return FunctionLink(link: link, lanes: min(threads, link.lanes.count))
+    }
+}

@@ -1,0 +1,103 @@
+// Applying one expert to rows: y = down( silu(gate x) * (up x) ), in blocks of rows that share each weight
+// while it is in the cache. A row's result does not depend on its block. The memory in between is reserved
+// once per lane; a single row touches a few pages of it, and what a large batch touched is given back.
+import Kernels
+import Syscall
+
+/// One lane's working memory for one model.
+final class ExpertScratch {
+    /// Rows computed together: bounds the scratch, and enough that weights are no longer what limits.
+    static let blockRows = 32
+    /// Bytes that stay after a batch.
+    private static let kept = 64 << 10
+
+    private let memory: Mapping
+    private let gates: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
+    private let ups: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
+    private let gateInputs: UnsafeMutablePointer<UnsafeRawPointer?>
+    private let preparedInputs: UnsafeMutablePointer<UnsafeRawPointer?>
+    private var touchedRows = 0
+
+    init(_ model: ExpertModel) throws(SyscallError) {
+        let rows = Self.blockRows
+        let stride = (model.intermediate + 15) / 16 * 16
+        let formats = Set(model.experts.flatMap { [$0.gate.format, $0.up.format, $0.down.format] })
+        // Columns are whole blocks of every quantised format that reads them; rounding up covers the others.
+        let widest = (max(model.width, model.intermediate) + 31) / 32 * 32
+        let bytes = formats.filter(\.isQuantized).compactMap { $0.preparedBytes(columns: widest) }.max() ?? 0
+        let preparedStride = (bytes + 63) / 64 * 64
+        let tables = 4 * rows * MemoryLayout<UnsafeRawPointer?>.size
+        memory = try Mapping(anonymous: tables + rows * (2 * stride * 4 + preparedStride))
+        var next = memory.base
+        func table<T>(_ type: T.Type) -> UnsafeMutablePointer<T> {
+            defer { next += rows * MemoryLayout<T>.size }
+            return next.assumingMemoryBound(to: T.self)
+        }
+        gates = table(UnsafeMutablePointer<Float>?.self)
+        ups = table(UnsafeMutablePointer<Float>?.self)
+        gateInputs = table(UnsafeRawPointer?.self)
+        preparedInputs = table(UnsafeRawPointer?.self)
+        // A row's gate, up and prepared values lie side by side, so that one row touches few pages.
+        let row = 2 * stride * 4 + preparedStride
+        let first = next
+        for index in 0..<rows {
+            let start = first + index * row
+            gates[index] = start.assumingMemoryBound(to: Float.self)
+            ups[index] = (start + stride * 4).assumingMemoryBound(to: Float.self)
+            gateInputs[index] = UnsafeRawPointer(start)
+            preparedInputs[index] = UnsafeRawPointer(start + 2 * stride * 4)
+        }
+    }
+
+    /// outputs[i] (width,) = expert(inputs[i] (width,)), for i in 0..<count.
+    func apply(
+        _ expert: FeedForwardWeights, inputs: UnsafePointer<UnsafeRawPointer?>,
+        outputs: UnsafePointer<UnsafeMutablePointer<Float>?>, count: Int
+    ) {
+        var done = 0
+        while done < count {
+            let rows = min(Self.blockRows, count - done)
+            block(expert, inputs + done, outputs + done, rows)
+            done += rows
+        }
+        touchedRows = max(touchedRows, min(count, Self.blockRows))
+    }
+
+    /// Gives back what a large batch touched; cheap when there was none.
+    func trim() {
+        guard touchedRows > 4 else { return }
+        memory.discard(from: Self.kept)
+        touchedRows = 0
+    }
+
+    private func block(
+        _ expert: FeedForwardWeights, _ inputs: UnsafePointer<UnsafeRawPointer?>,
+        _ outputs: UnsafePointer<UnsafeMutablePointer<Float>?>, _ rows: Int
+    ) {
+        let intermediate = expert.gate.rows
+        let forGate = ready(expert.gate, inputs, rows)
+        expert.gate.multiply(rows: 0..<intermediate, inputs: forGate, outputs: UnsafePointer(gates), count: rows)
+        let forUp = expert.up.format == expert.gate.format ? forGate : ready(expert.up, inputs, rows)
+        expert.up.multiply(rows: 0..<intermediate, inputs: forUp, outputs: UnsafePointer(ups), count: rows)
+        for row in 0..<rows {
+            guard let gate = gates[row], let up = ups[row] else { continue }
+            Kernels.siluMultiply(gate: gate, up: up, count: intermediate, into: gate)
+        }
+        let forDown = ready(expert.down, UnsafePointer(gateInputs), rows)
+        expert.down.multiply(rows: 0..<expert.down.rows, inputs: forDown, outputs: outputs, count: rows)
+    }
+
+    /// The rows as `matrix` reads them.
+    private func ready(
+        _ matrix: PackedMatrix, _ inputs: UnsafePointer<UnsafeRawPointer?>, _ rows: Int
+    ) -> UnsafePointer<UnsafeRawPointer?> {
+        guard matrix.format.isQuantized else { return inputs }
+        for row in 0..<rows {
+            guard let input = inputs[row], let output = preparedInputs[row] else { continue }
+            matrix.format.prepare(
+                input.assumingMemoryBound(to: Float.self), columns: matrix.columns,
+                into: UnsafeMutableRawPointer(mutating: output))
+        }
+        return UnsafePointer(preparedInputs)
+    }
+}

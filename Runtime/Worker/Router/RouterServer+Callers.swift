@@ -1,0 +1,123 @@
+// Callers come (links from node), ask, cancel and go. A caller that breaks the protocol is cut off; its
+// sequences end and their memory is free at once, others do not notice.
+import Link
+import Shard
+import Syscall
+import Wire
+
+extension RouterServer {
+    /// Takes over links that node has sent, also those that came while experts were acquired.
+    func adoptCallers() {
+        for packet in connection.takeDeferred() {
+            guard case .accept(let offers) = try? InvokeEvent(frame: packet.bytes) else { continue }
+            var rest = packet.descriptors[...]
+            for offer in offers {
+                // Per link: its lanes, then the two arenas, which a router does not need.
+                let own = rest.prefix(Int(offer.lanes) + 2)
+                rest = rest.dropFirst(own.count)
+                guard offer.lanes > 0, own.count == Int(offer.lanes) + 2, let lane = own.first else { continue }
+                adopt(lane)
+            }
+            // Fails only when node is gone, which the next turn hears.
+            try? Seqpacket.send(connection.socket.raw, InvokeRequest.accepted.frame)
+        }
+    }
+
+    private func adopt(_ lane: Descriptor) {
+        let caller = Caller(key: nextCaller, socket: lane, context: config.context)
+        // A caller that cannot be watched is dropped, and sees the end of its link.
+        guard (try? epoll.add(lane.raw, token: caller.key)) != nil else { return }
+        callers[caller.key] = caller
+        nextCaller += 1
+    }
+
+    func hear(_ caller: Caller, _ ready: Epoll.Interest) {
+        if ready.contains(.writable) { flush(caller) }
+        guard !ready.isDisjoint(with: [.readable, .hungUp, .failed]), callers[caller.key] != nil else { return }
+        do throws(WireError) {
+            guard let arrivals = try caller.receive() else { return remove(caller) }
+            for arrival in arrivals {
+                guard !caller.outbox.isOverrun else {
+                    throw WireError(reason: "it asks on and on without reading the answers", offset: 0)
+                }
+                switch arrival {
+                case .tooLong(let number): refuse(caller, number, tooLong(caller))
+                case .command(.cancel, let number): end(SequenceKey(caller: caller.key, number: number))
+                case .command(.generate(let spec), let number):
+                    let key = SequenceKey(caller: caller.key, number: number)
+                    guard !sequences.contains(where: { $0.key == key }) else {
+                        throw WireError(reason: "sequence \(number) is under way already", offset: 0)
+                    }
+                    take(spec, key, from: caller)
+                }
+            }
+        } catch {
+            remove(caller)
+        }
+    }
+
+    private func tooLong(_ caller: Caller) -> RouterFailure {
+        RouterFailure(
+            "context_length_exceeded", parameter: "prompt",
+            "the request is too long to be read; this model's context holds \(config.context) tokens")
+    }
+
+    private func take(_ spec: GenerateSpec, _ key: SequenceKey, from caller: Caller) {
+        do throws(RouterFailure) {
+            if connection.draining {
+                throw RouterFailure("draining", "this router is being stopped; acquire it again")
+            }
+            guard sequences.count < mostSequences else {
+                throw RouterFailure("busy", "this router has \(mostSequences) sequences under way; try again later")
+            }
+            let request = try SequenceRequest(spec, prompts: prompts, config: config)
+            let cache = try model.makeCache(capacity: request.prompt.count + request.limit)
+            let sequence = Sequence(key: key, request: request, cache: cache, bytes: textBytes)
+            meter.begin()
+            sequences.append(sequence)
+            sequence.begin { caller.outbox.add($0, sequence: key.number) }
+            removeEnded()
+        } catch {
+            refuse(caller, key.number, error)
+        }
+    }
+
+    private func refuse(_ caller: Caller, _ number: UInt64, _ failure: RouterFailure) {
+        caller.outbox.add(failure.event, sequence: number)
+    }
+
+    /// Ends a sequence without a word; a number that is not under way has ended by itself meanwhile.
+    private func end(_ key: SequenceKey) {
+        callers[key.caller]?.outbox.drop(key.number)
+        remove { $0.key == key }
+    }
+
+    /// Sends what the caller takes, and asks to be told when it takes more.
+    func flush(_ caller: Caller) {
+        do throws(SyscallError) {
+            try caller.outbox.flush(to: caller.socket.raw)
+            let waits = !caller.outbox.isEmpty
+            guard waits != caller.watchesWritable else { return }
+            try epoll.modify(caller.socket.raw, token: caller.key, waits ? [.readable, .writable] : .readable)
+            caller.watchesWritable = waits
+        } catch {
+            remove(caller)
+        }
+    }
+
+    private func remove(_ caller: Caller) {
+        epoll.remove(caller.socket.raw)
+        callers[caller.key] = nil
+        remove { $0.key.caller == caller.key }
+    }
+
+    func removeEnded() { remove(where: \.hasEnded) }
+
+    /// With the last reference to a sequence goes its cache.
+    func remove(where condition: (Sequence) -> Bool) {
+        for sequence in sequences where condition(sequence) { meter.end(rows: sequence.length) }
+        let before = sequences.count
+        sequences.removeAll(where: condition)
+        if sequences.isEmpty, before > 0 { model.trim() }
+    }
+}

@@ -1,0 +1,46 @@
+// One step: rows of all sequences that can go on, one forward pass, then each sequence takes its results. A
+// failed pass ends the sequences that were in it, with its reason; the router goes on.
+import Tokenizer
+
+extension RouterServer {
+    func step() {
+        let runnable = sequences.filter(canStep)
+        guard !runnable.isEmpty else { return }
+        let shares = StepPlan.shares(
+            runnable.map { StepPlan.Need(rows: $0.pending, logits: $0.wantsPromptLogits && $0.pending > 1) },
+            first: steps)
+        steps &+= 1
+        let served = zip(runnable, shares).filter { $0.1 > 0 }
+        do throws(RouterFailure) {
+            try model.forward(
+                served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces })
+        } catch {
+            for (sequence, _) in served { fail(sequence, error) }
+            return
+        }
+        var first = 0
+        for (sequence, count) in served {
+            take(sequence, count, first: first)
+            first += count
+        }
+        meter.touch()
+        removeEnded()
+    }
+
+    private func take(_ sequence: Sequence, _ count: Int, first: Int) {
+        guard let caller = callers[sequence.key.caller] else { return }
+        do throws(RouterFailure) {
+            try sequence.advance(
+                count, first: first, model: model, sampler: &sampler,
+                scorer: TokenScorer(bytes: prompts.tokenizer.bytes(of:)), bytes: textBytes
+            ) { caller.outbox.add($0, sequence: sequence.key.number) }
+        } catch {
+            fail(sequence, error)
+        }
+    }
+
+    private func fail(_ sequence: Sequence, _ failure: RouterFailure) {
+        callers[sequence.key.caller]?.outbox.add(failure.event, sequence: sequence.key.number)
+        remove { $0 === sequence }
+    }
+}

@@ -1,0 +1,50 @@
+// What the router needs of a model: a forward pass over rows of several sequences. Stated as a protocol so
+// that requests, sampling, stop texts and fairness are tested without weights, by a model made of a table.
+
+/// One position of one sequence to be computed.
+struct StepRow<Cache> {
+    let token: Int32
+    let position: Int
+    let cache: Cache
+    let wantsLogits: Bool
+}
+
+/// What the gates decided at one position; per MoE layer.
+struct GateTrace {
+    /// Logits of all experts.
+    var router: [[Float]] = []
+    /// Chosen experts, best first.
+    var experts: [[Int32]] = []
+    /// What their outputs were multiplied by.
+    var weights: [[Float]] = []
+}
+
+/// A forward pass whose rows never depend on what else is in the batch.
+protocol SequenceModel: AnyObject {
+    /// Keys and values of one sequence.
+    associatedtype Cache: AnyObject
+
+    /// Length of a row of logits.
+    var vocabulary: Int { get }
+    /// Longest sequence in tokens.
+    var context: Int { get }
+
+    /// - Parameter capacity: most positions that will be computed.
+    func makeCache(capacity: Int) throws(RouterFailure) -> Cache
+
+    /// Computes the rows; those of one sequence come in ascending position, right behind what it has computed.
+    /// After a failure the same rows may be given again.
+    func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure)
+
+    /// Logits (vocabulary,) of a row of the last `forward` that wanted them; valid until the next one.
+    func logits(row: Int) -> UnsafeBufferPointer<Float>
+
+    /// Gates of a row of the last `forward`, if that traced.
+    func gates(row: Int) -> GateTrace
+
+    /// Lets go of experts whose instances left. Between steps.
+    func dropRevoked()
+
+    /// Gives memory back that steps have used. When no sequence is under way.
+    func trim()
+}

@@ -1,0 +1,43 @@
+// Who gets how many rows of a step. Every sequence that only needs its next token gets its row, so that a long
+// prompt never holds up running answers; what is left is divided evenly between prompts. Results do not depend
+// on this (rows never depend on their batch), only waiting times do.
+
+/// How the rows of one step are divided.
+enum StepPlan {
+    /// Rows of a step in all.
+    static let mostRows = 256
+    /// Rows of one prompt in one step.
+    static let chunk = 128
+    /// Rows of prompts that want logits, in all: each costs the memory of a row of the vocabulary.
+    static let mostPromptLogits = 32
+
+    struct Need {
+        let rows: Int
+        /// All its rows want logits.
+        let logits: Bool
+    }
+
+    /// Rows for each sequence, none more than it needs. `first`: who is served first, another one each step.
+    static func shares(_ needs: [Need], first: Int) -> [Int] {
+        var shares = Array(repeating: 0, count: needs.count)
+        var rest = mostRows
+        var scored = mostPromptLogits
+        let order = needs.indices.map { ($0 + first) % needs.count }
+        for index in order where needs[index].rows == 1 && rest > 0 {
+            shares[index] = 1
+            rest -= 1
+        }
+        let readers = order.filter { needs[$0].rows > 1 }
+        for (served, index) in readers.enumerated() {
+            let left = readers.count - served
+            var share = min(needs[index].rows, chunk, rest > 0 ? max(1, rest / left) : 0)
+            if needs[index].logits {
+                share = min(share, scored > 0 ? max(1, scored / left) : 0)
+                scored -= share
+            }
+            shares[index] = share
+            rest -= share
+        }
+        return shares
+    }
+}

@@ -1,0 +1,38 @@
+// The `locum` command: one subcommand per thing a person does. Exit codes are part of the interface.
+public import ArgumentParser
+
+/// The root command. Exit codes: 0 done, 1 failed, 3 not found, 4 daemon not reachable, 64 usage.
+public struct Locum: ParsableCommand {
+    public static let configuration = CommandConfiguration(
+        commandName: "locum",
+        abstract: "Serve Mixture-of-Experts models with every expert a sandboxed function.",
+        discussion: """
+            Start with `locum up`, then in another terminal `locum deploy tales-moe` and
+            `locum generate tales-moe "Once upon a time"`.
+
+            The daemon is found by --data, else LOCUM_DATA, else \(DataFolder.standard).
+            Exit codes: 0 done, 1 failed, 3 not found, 4 daemon not reachable, 64 wrong usage.
+            Shell completions: locum --generate-completion-script bash|zsh|fish
+            """,
+        version: Version.text,
+        subcommands: [
+            Up.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Generate.self, Chat.self,
+            Invoke.self, Processes.self, Evict.self, Status.self, VersionCommand.self,
+        ])
+
+    public init() {}
+}
+
+/// The version of this build.
+public enum Version {
+    public static let text = "0.1.0"
+}
+
+struct VersionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Print the version.")
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        print(json ? "{\"version\": \"\(Version.text)\"}" : "locum \(Version.text)")
+    }
+}

@@ -1,0 +1,92 @@
+// `locum deploy`: opens the source's files, hands the descriptors to node over invoke.sock, shows progress.
+// Nothing is parsed here: that happens in a sandboxed process that gets the descriptors and nothing else.
+import ArgumentParser
+import FoundationEssentials
+import FunctionModel
+import Syscall
+import Wire
+
+struct Deploy: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Turn a model into functions: one router and its experts.",
+        discussion: """
+            SOURCE is a Hugging Face folder (config.json, tokenizer.json, *.safetensors), a .gguf file, or the name
+            of the model that ships with Locum: tales-moe. Deploying again under the same name makes a new
+            revision; experts that did not change keep their shards.
+            """)
+
+    @OptionGroup var daemon: DaemonOptions
+    @Argument(help: "Folder, .gguf file, or tales-moe.", completion: .file()) var source: String
+    @Option(help: "Name of the model in the API; default: the source's name.") var name: String?
+    @Option(help: ArgumentHelp("Experts of a layer that share a function: a number or all.", valueName: "n"))
+    var expertsPerFunction = "1"
+    @Option(help: ArgumentHelp("Layers that share a function: a number or all.", valueName: "n"))
+    var layersPerFunction = "1"
+    @Option(help: "Convert weights to f32, f16, bf16, q8_0 or q4_0; default: keep them as they are.")
+    var quantize: String?
+    @Option(help: ArgumentHelp("Longest sequence in tokens; default: the model's own.", valueName: "n"))
+    var context: UInt32?
+    @Option(help: "Type of the KV cache: f16, or f32 for reference numbers.") var kvType = "f16"
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        _ = try options(name: "x")
+        if let name { try Self.check(name: name) }
+    }
+
+    private func options(name: String) throws -> DeployOptions {
+        func group(_ text: String, _ flag: String) throws -> UInt32 {
+            if text == "all" { return 0 }
+            guard let n = UInt32(text), n > 0 else {
+                throw ValidationError("--\(flag) \(text): write a number from 1 on, or all.")
+            }
+            return n
+        }
+        let formats = ["f32", "f16", "bf16", "q8_0", "q4_0"]
+        if let quantize, !formats.contains(quantize) {
+            throw ValidationError("--quantize \(quantize): must be one of \(formats.joined(separator: ", ")).")
+        }
+        guard ["f16", "f32"].contains(kvType) else { throw ValidationError("--kv-type \(kvType): must be f16 or f32.") }
+        if context == 0 { throw ValidationError("--context 0: must be at least 1.") }
+        return DeployOptions(
+            name: name, expertsPerFunction: try group(expertsPerFunction, "experts-per-function"),
+            layersPerFunction: try group(layersPerFunction, "layers-per-function"), quantize: quantize ?? "",
+            context: context ?? 0, kvType: kvType)
+    }
+
+    func run() throws {
+        try reporting {
+            let files = try SourceFiles.open(source)
+            let chosen = name ?? Self.defaultName(source)
+            try Self.check(name: chosen)
+            let deployment = try Deployment(daemon.folder)
+            let result = try deployment.run(try options(name: chosen), files)
+            if json {
+                print(result)
+            } else {
+                let report = try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8))
+                let written = report.shardsWritten == 0 ? "nothing to write" : "\(report.shardsWritten) shards written"
+                write(
+                    text: "deployed \(report.name) revision \(report.revision): \(report.functions) functions, "
+                        + "\(Human.bytes(UInt64(max(0, report.bytes)))) as \(report.quantization), \(written)\n")
+            }
+        }
+    }
+
+    private static func check(name: String) throws {
+        guard ModelName.isValid(name) else {
+            throw ValidationError("the name \(name) does not fit: \(ModelName.rule). Give one with --name.")
+        }
+    }
+
+    /// The file's or folder's own name in small letters, what does not fit replaced by '-'.
+    static func defaultName(_ source: String) -> String {
+        var base = DataFolder.absolute(source).split(separator: "/").last.map(String.init) ?? "model"
+        if base.lowercased().hasSuffix(".gguf") { base.removeLast(5) }
+        let fitting = base.lowercased().unicodeScalars.map { scalar -> Character in
+            scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "._-".unicodeScalars.contains(scalar))
+                ? Character(scalar) : "-"
+        }
+        return String(String(fitting).drop { !$0.isLetter && !$0.isNumber }.prefix(63))
+    }
+}

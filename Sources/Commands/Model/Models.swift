@@ -1,0 +1,113 @@
+// What is deployed: list, describe, rm, verify.
+import ArgumentParser
+import ControlClient
+import FoundationEssentials
+import FunctionModel
+
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List deployed models.", aliases: ["ls"])
+    @OptionGroup var daemon: DaemonOptions
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        try reporting {
+            let answer = try daemon.client.request("GET", "/admin/models")
+            if json { return write(bytes: Array(answer) + [10]) }
+            var table = Table(
+                ["NAME", "REVISION", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "FUNCTIONS", "LIVE"],
+                right: [1, 3, 5, 6, 7])
+            for model in try JSONDecoder().decode([ModelSummary].self, from: answer) {
+                table.add([
+                    model.name, "\(model.revision)", model.architecture, Human.count(UInt64(max(0, model.parameters))),
+                    model.quantization, Human.bytes(UInt64(max(0, model.bytes))), "\(model.functions)",
+                    "\(model.instances)",
+                ])
+            }
+            write(text: table.text)
+        }
+    }
+}
+
+struct Describe: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show a model and its functions.")
+    @OptionGroup var daemon: DaemonOptions
+    @Argument(help: "Name of a deployed model.") var model: String
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        try reporting {
+            let answer = try daemon.client.request("GET", "/admin/models/" + Path.component(model))
+            if json { return write(bytes: Array(answer) + [10]) }
+            let it = try JSONDecoder().decode(ModelDescription.self, from: answer)
+            let facts: [(String, String)] = [
+                ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
+                ("parameters", Human.count(UInt64(max(0, it.parameters)))), ("size", Human.bytes(UInt64(max(0, it.bytes)))),
+                ("quantization", it.quantization), ("source", it.sourceFormat), ("context", "\(it.context) tokens"),
+                ("kv cache", it.kvType), ("layers", "\(it.layers)"), ("hidden size", "\(it.hidden)"),
+                ("experts", "\(it.experts) per layer, \(it.expertsPerToken) per token"),
+                ("vocabulary", "\(it.vocabulary)"), ("chat template", it.hasChatTemplate ? "yes" : "no"),
+            ]
+            for (name, value) in facts {
+                write(text: name + String(repeating: " ", count: 15 - name.count) + value + "\n")
+            }
+            var table = Table(["FUNCTION", "RUNTIME", "EXPERTS", "SIZE", "STATE", "DIGEST"], right: [2, 3])
+            for function in it.functions {
+                table.add([
+                    function.name, function.runtime.rawValue, "\(function.experts)",
+                    Human.bytes(UInt64(max(0, function.bytes))), function.state, String(function.digest.prefix(12)),
+                ])
+            }
+            write(text: "\n" + table.text)
+        }
+    }
+}
+
+struct Remove: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm", abstract: "Remove a model, its processes and the shards that no other model uses.")
+    @OptionGroup var daemon: DaemonOptions
+    @Argument(help: "Name of a deployed model.") var model: String
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        try reporting {
+            let answer = try daemon.client.request("DELETE", "/admin/models/" + Path.component(model))
+            write(bytes: json ? Array(answer) + [10] : Array("removed \(model)\n".utf8))
+        }
+    }
+}
+
+struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Hash every stored shard again and compare.",
+        discussion: "Exit code 1 when a shard is damaged; deploying its model again repairs it.")
+    @OptionGroup var daemon: DaemonOptions
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        try reporting {
+            let answer = try daemon.client.request("POST", "/admin/verify", body: Data("{}".utf8))
+            let report = try JSONDecoder().decode(VerifyReport.self, from: answer)
+            if json {
+                write(bytes: Array(answer) + [10])
+            } else {
+                for damage in report.damaged {
+                    write(text: "damaged: \(damage.digest) (\(damage.functions.joined(separator: ", "))): \(damage.message)\n")
+                }
+                write(text: "\(report.intact) of \(report.shards) shards ok\n")
+            }
+            if !report.damaged.isEmpty { throw ExitCode(Code.failed) }
+        }
+    }
+}
+
+/// A name as a part of a URL's path.
+enum Path {
+    static func component(_ text: String) -> String {
+        text.utf8.map { byte in
+            let plain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+                || [45, 46, 95, 126].contains(byte)
+            return plain ? String(UnicodeScalar(byte)) : "%" + Hexadecimal.text([byte]).uppercased()
+        }.joined()
+    }
+}

@@ -1,0 +1,68 @@
+// `locum up`: node and control in the foreground with a data folder of their own. This process only watches:
+// it holds the folder's lock and the write end of a pipe, starts both daemons, starts one again that died,
+// and ends them when it is told to. When it is killed outright the pipe closes and they end by themselves.
+import ArgumentParser
+import CLinux
+import Glibc
+import Syscall
+
+struct Up: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run Locum in the foreground.",
+        discussion: """
+            Prints one line that begins with `ready` and holds the URL. Ctrl-C or SIGTERM ends it and everything
+            it started. A daemon that dies is started again.
+            """)
+
+    @OptionGroup var daemon: DaemonOptions
+    @Option(help: ArgumentHelp("Address of the HTTP API; port 0 picks a free one.", valueName: "host:port"))
+    var listen = "127.0.0.1:8420"
+    @Option(help: ArgumentHelp("Evict a function after this long without a call (500ms, 5s, 2m).", valueName: "time"))
+    var idleTimeout = "30s"
+    @Option(help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
+    var threads: Int?
+
+    func validate() throws {
+        guard Duration.milliseconds(idleTimeout) != nil else {
+            throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
+        }
+        if let threads, !(1...64).contains(threads) {
+            throw ValidationError("--threads \(threads): must be between 1 and 64.")
+        }
+        guard let colon = listen.lastIndex(of: ":"), UInt16(listen[listen.index(after: colon)...]) != nil else {
+            throw ValidationError("--listen \(listen): write HOST:PORT, like 127.0.0.1:8420.")
+        }
+    }
+
+    func run() throws {
+        try reporting {
+            let folder = daemon.folder
+            let lock = try FolderLock.take(folder)
+            let cpus = Int(locum_allowed_cpus(nil, 0))
+            var supervisor = try Supervisor(
+                folder: folder, listen: listen, idleMilliseconds: Duration.milliseconds(idleTimeout) ?? 30_000,
+                threads: threads ?? max(1, min(cpus, 64)))
+            let code = try withExtendedLifetime(lock) { try supervisor.run() }
+            throw ExitCode(code)
+        }
+    }
+}
+
+/// Durations as people write them.
+enum Duration {
+    /// Milliseconds of `500ms`, `5s`, `2m`, `1h` (a bare number means seconds); nil when it is none.
+    static func milliseconds(_ text: String) -> Int? {
+        let digits = text.prefix { $0.isNumber || $0 == "." }
+        guard let value = Double(digits), value >= 0 else { return nil }
+        let scale: Double
+        switch text.dropFirst(digits.count) {
+        case "ms": scale = 1
+        case "s", "": scale = 1000
+        case "m": scale = 60_000
+        case "h": scale = 3_600_000
+        default: return nil
+        }
+        let result = (value * scale).rounded()
+        return result <= 1e12 ? Int(result) : nil
+    }
+}

@@ -1,0 +1,79 @@
+// A caller asks for functions, node has no instance of some: control resolves, decides, starts. Everything is
+// decided within one turn of the actor, so two callers that ask for one function at once get one instance.
+import ControlStore
+import FunctionModel
+import Wire
+
+extension Controller {
+    /// Instance numbers taken from the store at once: one durable write per so many starts.
+    private static let numbersPerReservation = 4096
+
+    func acquire(_ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64]) {
+        do throws(ControlFailure) {
+            let functions = try names.map { name throws(ControlFailure) in try resolve(name) }
+                + ids.map { id throws(ControlFailure) in try resolve(id, caller: caller) }
+            guard !functions.isEmpty else { throw ControlFailure(code: "bad_request", message: "no function was named") }
+            var commands: [NodeCommand] = []
+            for function in functions {
+                if table.live(function: function.id) == nil {
+                    commands.append(.spawn(try start(function)))
+                } else {
+                    statistics.warmAcquisitions += 1
+                }
+            }
+            commands.append(.granted(request: request, functions: functions.map(\.id)))
+            send(commands)
+        } catch {
+            send([.denied(request: request, code: error.code, message: error.message)])
+        }
+        keepWatch()
+    }
+
+    private func resolve(_ name: String) throws(ControlFailure) -> FunctionRecord {
+        guard let function = catalog.function(named: name) else { throw unknown("function", name) }
+        return function
+    }
+
+    private func resolve(_ id: UInt64, caller: UInt64) throws(ControlFailure) -> FunctionRecord {
+        // Node checked the caller's list already; a router's rights are control's to know all the same.
+        guard table[caller]?.callees.contains(id) == true else {
+            throw ControlFailure(code: "denied", message: "instance \(caller) may not invoke function \(id)")
+        }
+        guard let function = catalog.function(id) else {
+            throw ControlFailure(code: "not_found", message: "function \(id) was removed")
+        }
+        return function
+    }
+
+    /// The error for a name that nothing has, with names that resemble it.
+    func unknown(_ kind: String, _ name: String) -> ControlFailure {
+        let near = catalog.nearest(to: name)
+        let hint = near.isEmpty ? "`locum list` shows what is deployed" : "did you mean \(near.joined(separator: ", "))?"
+        return ControlFailure(code: "not_found", message: "no \(kind) is named \(name); \(hint)")
+    }
+
+    private func start(_ function: FunctionRecord) throws(ControlFailure) -> InstanceSpec {
+        let id = try instanceNumber()
+        let callees = catalog.callees(of: function)
+        do throws(TransitionError) {
+            try table.start(id, of: function, callees: callees, now: now())
+        } catch {
+            throw ControlFailure(code: "unavailable", message: "\(error)")
+        }
+        statistics.coldStarts += 1
+        return InstanceSpec(
+            instance: id, function: function.id, name: function.name,
+            runtime: function.runtime == .router ? .router : .expert, digest: function.digest, lanes: settings.lanes,
+            callees: callees, sequences: function.runtime == .router ? UInt16(clamping: settings.sequences) : 0)
+    }
+
+    private func instanceNumber() throws(ControlFailure) -> UInt64 {
+        if instanceNumbers.isEmpty {
+            do throws(StoreError) { instanceNumbers = try store.reserveInstances(Self.numbersPerReservation) } catch {
+                throw ControlFailure(code: error.code, message: error.message)
+            }
+        }
+        defer { instanceNumbers = instanceNumbers.dropFirst() }
+        return instanceNumbers.lowerBound
+    }
+}

@@ -1,0 +1,118 @@
+// Deployments: may one start, is its manifest sound, one transaction, and then the old revision is let go. Node
+// and the sandboxed import do the work; what control answers is final.
+import ControlStore
+import FoundationEssentials
+public import FunctionModel
+import Glibc
+import Logging
+import Wire
+
+extension Controller {
+    func deploying(_ deployment: UInt32, _ options: DeployOptions) {
+        guard ModelName.isValid(options.name) else {
+            let message = "a model cannot be named '\(options.name.prefix(80))': \(ModelName.rule); choose another with --name"
+            return send([.rejected(deployment: deployment, code: "bad_name", message: message)])
+        }
+        deployments[deployment] = options
+        send([.mayDeploy(deployment: deployment, probe: catalog.model(options.name) != nil)])
+    }
+
+    func imported(_ deployment: UInt32, _ manifest: [UInt8], _ digests: [[UInt8]], written: Int) {
+        guard let options = deployments.removeValue(forKey: deployment) else {
+            let message = "control was restarted during this deployment; deploy again"
+            return send([.rejected(deployment: deployment, code: "unavailable", message: message)])
+        }
+        do throws(ControlFailure) {
+            let draft = try draft(options, manifest, digests)
+            let report = try commit(draft, written: written)
+            send([.committed(deployment: deployment, json: try json(report))])
+            retain()
+        } catch {
+            logger.error("deployment of \(options.name) failed: \(error.message)")
+            send([.rejected(deployment: deployment, code: error.code, message: error.message)])
+        }
+    }
+
+    private func draft(
+        _ options: DeployOptions, _ manifest: [UInt8], _ digests: [[UInt8]]
+    ) throws(ControlFailure) -> ModelDraft {
+        guard case .up(_, let node, _) = session else {
+            throw ControlFailure(code: "unavailable", message: "node has not said who it is")
+        }
+        guard digests.allSatisfy({ $0.count == 32 }) else {
+            throw ControlFailure(code: "bad_manifest", message: "node sent a digest that is not 32 bytes long")
+        }
+        let decoded: ImportManifest
+        do { decoded = try JSONDecoder().decode(ImportManifest.self, from: Data(manifest)) } catch {
+            throw ControlFailure(code: "bad_manifest", message: "the import's manifest is not readable: \(error)")
+        }
+        do throws(ManifestError) { try decoded.validate(shards: digests.count) } catch {
+            throw ControlFailure(code: "bad_manifest", message: "\(error)")
+        }
+        var seconds = timespec()
+        clock_gettime(CLOCK_REALTIME, &seconds)
+        return ModelDraft(
+            name: options.name, manifest: decoded,
+            options: DeployRecord(
+                expertsPerFunction: Int(options.expertsPerFunction), layersPerFunction: Int(options.layersPerFunction),
+                quantize: options.quantize, context: Int(options.context), kvType: options.kvType),
+            digests: digests, deployedAt: Int64(seconds.tv_sec), node: node)
+    }
+
+    private func commit(_ draft: ModelDraft, written: Int) throws(ControlFailure) -> DeployReport {
+        let old = catalog.model(draft.name)
+        if let old, isSame(old, draft) {
+            return DeployReport(old, changed: false, functionsChanged: 0, shardsWritten: written)
+        }
+        let model: ModelRecord
+        do throws(StoreError) { model = try store.deploy(draft) } catch {
+            throw ControlFailure(code: error.code, message: error.message)
+        }
+        catalog.put(model)
+        replaceInstances(of: model)
+        let before = Set(old?.functions.map(\.id) ?? [])
+        logger.info("deployed \(model.name), revision \(model.revision), \(model.functions.count) functions")
+        return DeployReport(
+            model, changed: true, functionsChanged: model.functions.count { !before.contains($0.id) },
+            shardsWritten: written)
+    }
+
+    private func isSame(_ old: ModelRecord, _ draft: ModelDraft) -> Bool {
+        old.manifest == draft.manifest && old.options == draft.options
+            && old.functions.map(\.digest) == draft.manifest.functions.map { draft.digests[$0.shard] }
+    }
+
+    /// Routers of the revision before finish what they have and go; their experts follow them.
+    private func replaceInstances(of model: ModelRecord) {
+        let callees = model.functions.dropFirst().map(\.id)
+        let routerID = model.functions.first?.id
+        let stale = table.all.filter {
+            $0.function.model == model.name && $0.function.runtime == .router
+                && ($0.function.id != routerID || $0.callees != callees)
+        }
+        order(stale.map(\.id), grace: settings.replaceGrace)
+        releaseRetired()
+    }
+
+    /// `locum rm`: forgets a model and ends its instances.
+    /// - Throws: `ControlFailure` `not_found`, or the store's.
+    public func remove(_ name: String) async throws(ControlFailure) -> EvictReport {
+        let removed: Bool
+        do throws(StoreError) { removed = try store.remove(model: name) } catch {
+            throw ControlFailure(code: error.code, message: error.message)
+        }
+        guard removed else { throw unknown("model", name) }
+        catalog.remove(name)
+        logger.info("removed \(name)")
+        let ended = await end(grace: .milliseconds(200)) { $0.model == name }
+        releaseRetired()
+        retain()
+        return EvictReport(evicted: ended)
+    }
+
+    private func json(_ value: some Encodable) throws(ControlFailure) -> String {
+        do { return String(decoding: try JSONEncoder().encode(value), as: UTF8.self) } catch {
+            throw ControlFailure(code: "internal", message: "the report of a deployment cannot be written: \(error)")
+        }
+    }
+}

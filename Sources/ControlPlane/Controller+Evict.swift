@@ -1,0 +1,94 @@
+// Ending instances: because they idle, because a person asks, because a deployment replaced them. Node drains,
+// then kills; `exited` says when the process is gone.
+public import FunctionModel
+import Wire
+
+/// Someone who waits for processes to be gone.
+struct EndWaiter {
+    var instances: Set<UInt64>
+    let continuation: CheckedContinuation<Void, Never>
+}
+
+extension Controller {
+    /// Ends instances and returns when their processes are gone. Routers go first: while one runs it would
+    /// only ask for its experts again.
+    /// - Parameter target: `--all`, a model, or a function's full name.
+    /// - Throws: `ControlFailure` `not_found`.
+    public func evict(_ target: String) async throws(ControlFailure) -> EvictReport {
+        let matches: @Sendable (FunctionRecord) -> Bool
+        if target == "--all" {
+            matches = { _ in true }
+        } else if catalog.model(target) != nil {
+            matches = { $0.model == target }
+        } else if catalog.function(named: target) != nil {
+            matches = { $0.name == target }
+        } else {
+            throw unknown(target.contains("/") ? "function" : "model", target)
+        }
+        return EvictReport(evicted: await end(grace: settings.evictGrace, matches))
+    }
+
+    /// Ends all instances of functions that match; answers how many.
+    func end(grace: Duration, _ matches: (FunctionRecord) -> Bool) async -> Int {
+        let routers = table.all.filter { $0.function.runtime == .router && matches($0.function) }.map(\.id)
+        await endAndWait(routers, grace: grace)
+        let others = table.all.filter { $0.function.runtime == .expert && matches($0.function) }.map(\.id)
+        await endAndWait(others, grace: grace)
+        return routers.count + others.count
+    }
+
+    private func endAndWait(_ instances: [UInt64], grace: Duration) async {
+        order(instances, grace: grace)
+        let living = Set(instances.filter { table[$0] != nil })
+        guard !living.isEmpty else { return }
+        await withCheckedContinuation { endWaiters.append(EndWaiter(instances: living, continuation: $0)) }
+    }
+
+    /// Tells node to end instances; those that are leaving already are left alone.
+    func order(_ instances: [UInt64], grace: Duration) {
+        let leaving = table.drain(instances)
+        guard !leaving.isEmpty else { return }
+        send([.evict(instances: leaving, graceMilliseconds: UInt32(grace / .milliseconds(1)))])
+    }
+
+    func settleEndWaiters() {
+        for index in endWaiters.indices { endWaiters[index].instances = endWaiters[index].instances.filter { table[$0] != nil } }
+        for waiter in endWaiters where waiter.instances.isEmpty { waiter.continuation.resume() }
+        endWaiters.removeAll { $0.instances.isEmpty }
+    }
+
+    /// A router ended: functions of old revisions that no router may call any more go, and their shards.
+    func releaseRetired() {
+        guard !catalog.retired.isEmpty else { return }
+        let gone = catalog.dropRetired(except: Set(table.all.flatMap(\.callees)))
+        guard !gone.isEmpty else { return }
+        order(table.all.filter { gone.contains($0.function.id) }.map(\.id), grace: settings.evictGrace)
+        retain()
+    }
+
+    /// Makes sure somebody looks at idle instances as long as there are any.
+    func keepWatch() {
+        guard watch == nil, !table.isEmpty else { return }
+        let pause = max(settings.idle.timeout, IdlePolicy.shortestLook)
+        watch = Task { [weak self] in
+            var pause: Duration? = pause
+            while let wait = pause {
+                try? await Task.sleep(for: wait)
+                if Task.isCancelled { return }
+                pause = await self?.look()
+            }
+        }
+    }
+
+    /// Evicts what idles; answers when to look again, nil when there is nothing left to look at.
+    func look() async -> Duration? {
+        _ = await usage(detailed: false)
+        guard !Task.isCancelled else { return nil }
+        let decision = settings.idle.decide(table.all, now: now())
+        // A sequence may have begun since node looked: it gets the time to end.
+        order(decision.evict, grace: settings.replaceGrace)
+        // Instances that are leaving need no look; whatever starts next begins a new watch.
+        if decision.nextLook == nil { watch = nil }
+        return decision.nextLook
+    }
+}

@@ -1,0 +1,113 @@
+// What control answers when asked how things are. Usage is read by node from status pages, and from /proc only
+// when the details are asked for.
+public import FunctionModel
+import Wire
+
+extension Controller {
+    /// Set in a request's number: node is to read private memory and residency as well.
+    private static let detailed: UInt32 = 0x8000_0000
+
+    /// Fresh usage of all instances; empty when there is none or no node.
+    func usage(detailed: Bool) async -> [InstanceUsage] {
+        guard isUp, !table.isEmpty else { return [] }
+        let request = nextRequest() | (detailed ? Self.detailed : 0)
+        return await withCheckedContinuation { continuation in
+            reports[request] = continuation
+            send([.report(request: request)])
+        }
+    }
+
+    func report(_ request: UInt32, _ usage: [InstanceUsage]) {
+        for instance in table.note(usage) {
+            guard let microseconds = table[instance.id]?.usage?.coldStartMicroseconds else { continue }
+            statistics.coldStart(of: instance, microseconds: microseconds)
+        }
+        reports.removeValue(forKey: request)?.resume(returning: usage)
+    }
+
+    /// `locum list`.
+    public func models() -> [ModelSummary] {
+        var running: [String: Int] = [:]
+        for instance in table.all { running[instance.function.model, default: 0] += 1 }
+        return catalog.sorted.map { ModelSummary($0, instances: running[$0.name] ?? 0) }
+    }
+
+    /// `locum describe`.
+    /// - Throws: `ControlFailure` `not_found`.
+    public func describe(_ name: String) throws(ControlFailure) -> ModelDescription {
+        guard let model = catalog.model(name) else { throw unknown("model", name) }
+        let functions = model.functions.map {
+            FunctionReport($0, state: table.live(function: $0.id)?.state.name ?? "none")
+        }
+        return ModelDescription(model, functions: functions)
+    }
+
+    /// - Throws: `ControlFailure` `not_found` when no model is named so.
+    public func require(_ name: String) throws(ControlFailure) {
+        guard catalog.model(name) != nil else { throw unknown("model", name) }
+    }
+
+    /// A model's revision; nil when there is none.
+    public func revision(_ name: String) -> Int? { catalog.model(name)?.revision }
+
+    /// `locum ps`: instances that have a process, those of a model together, the router first.
+    public func instances() async -> [InstanceReport] {
+        _ = await usage(detailed: true)
+        let moment = now()
+        let rows = table.all.sorted { ($0.function.model, $0.function.index, $0.id) < ($1.function.model, $1.function.index, $1.id) }
+        return rows.compactMap { instance in
+            guard let pid = instance.state.pid else { return nil }
+            let usage = instance.usage
+            let age = moment - instance.requested
+            return InstanceReport(
+                function: instance.function.name, model: instance.function.model, runtime: instance.function.runtime,
+                state: instance.state.name, pid: Int(pid), privateBytes: Int(clamping: usage?.privateBytes ?? 0),
+                shardResidentBytes: Int(clamping: usage?.shardResidentBytes ?? 0),
+                ageSeconds: (age / .milliseconds(1)).rounded() / 1000, invocations: Int(clamping: usage?.invocations ?? 0))
+        }
+    }
+
+    /// `locum status`.
+    /// - Parameters: sequences under way and waiting, which are counted elsewhere.
+    public func status(active: Int, queued: Int) async -> StatusReport {
+        _ = await usage(detailed: false)
+        var (node, features): (String, [Feature]) = ("", [])
+        if case .up(_, let name, let list) = session { (node, features) = (name, list) }
+        let running = table.all.reduce(UInt64(0)) { $0 + ($1.usage?.invocations ?? 0) }
+        return StatusReport(
+            version: settings.version, node: node, nodeConnected: isUp,
+            uptimeSeconds: ((now() - started) / .milliseconds(1)).rounded() / 1000, models: catalog.models.count,
+            instances: table.count, sequencesActive: active, sequencesQueued: queued, coldStarts: statistics.coldStarts,
+            warmAcquisitions: statistics.warmAcquisitions + Int(clamping: statistics.warmAtNode),
+            invocations: Int(clamping: statistics.endedInvocations + running), evictions: statistics.evictions,
+            crashes: statistics.crashes, coldStartMicroseconds: statistics.expertColdStart.percentiles,
+            routerColdStartMicroseconds: statistics.routerColdStart.percentiles,
+            sandbox: Dictionary(features.map { ($0.name, $0.state) }, uniquingKeysWith: { first, _ in first }))
+    }
+
+    /// A sequence found its model's router linked already.
+    func countWarm() { statistics.warmAcquisitions += 1 }
+
+    /// `locum verify`: node hashes every shard that the registry refers to.
+    /// - Throws: `ControlFailure` `unavailable` when there is no node.
+    public func verify() async throws(ControlFailure) -> VerifyReport {
+        guard isUp else { throw ControlFailure(code: "unavailable", message: "node is being started again; try in a moment") }
+        var users: [[UInt8]: [String]] = [:]
+        for model in catalog.sorted {
+            for function in model.functions { users[function.digest, default: []].append(function.name) }
+        }
+        var damaged: [VerifyReport.Damage] = []
+        for (digest, names) in users.sorted(by: { $0.value[0] < $1.value[0] }) {
+            let request = nextRequest()
+            let result = await withCheckedContinuation { continuation in
+                guard isUp else { return continuation.resume(returning: (intact: false, message: "node was lost meanwhile")) }
+                verifications[request] = continuation
+                send([.verify(request: request, digest: digest)])
+            }
+            if !result.intact {
+                damaged.append(.init(digest: Hexadecimal.text(digest), functions: names, message: result.message))
+            }
+        }
+        return VerifyReport(shards: users.count, intact: users.count - damaged.count, damaged: damaged)
+    }
+}

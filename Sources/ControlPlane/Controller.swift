@@ -1,0 +1,111 @@
+// The control plane: one actor that owns the registry's picture, the instance table and the session with node.
+// Node's events come in one at a time and in order; decisions go out as commands. All policy is here, no
+// privilege: nothing below starts a process or opens a shard.
+public import ControlStore
+import FunctionModel
+public import Logging
+public import Wire
+
+/// What can be set from outside.
+public struct ControlSettings: Sendable {
+    public var version: String
+    public var idle: IdlePolicy
+    /// Lanes of a worker: threads that compute at once.
+    public var lanes: UInt8
+    /// Sequences that one router runs at once, and those that may wait for it.
+    public var sequences: Int
+    public var queue: Int
+    /// How long an instance may finish what it has when a person asks for its end.
+    public var evictGrace: Duration
+    /// The same when it only idles, or a deployment replaced it.
+    public var replaceGrace: Duration
+
+    public init(
+        version: String, idleTimeout: Duration, lanes: UInt8, sequences: Int = 8, queue: Int = 64,
+        evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
+    ) {
+        (self.version, idle, self.lanes) = (version, IdlePolicy(timeout: idleTimeout), lanes)
+        (self.sequences, self.queue) = (sequences, queue)
+        (self.evictGrace, self.replaceGrace) = (evictGrace, replaceGrace)
+    }
+}
+
+/// A request to the control plane that cannot be met.
+public struct ControlFailure: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Stable: `not_found`, `unavailable`, `bad_request`, or a store's code.
+    public let code: String
+    public let message: String
+    public init(code: String, message: String) { (self.code, self.message) = (code, message) }
+    public var description: String { message }
+}
+
+/// The control plane of one node.
+public actor Controller {
+    /// The way to node; commands of one call arrive in order.
+    public typealias Send = @Sendable ([NodeCommand]) -> Void
+
+    enum Session {
+        case down
+        /// Connected, node has not said who it is.
+        case opening(Send)
+        case up(Send, node: String, features: [Feature])
+    }
+
+    nonisolated let settings: ControlSettings
+    nonisolated let logger: Logger
+    let store: any RegistryStore
+    let now: @Sendable () -> Moment
+    let started: Moment
+    var catalog: Catalog
+    var table = InstanceTable()
+    var statistics = Statistics()
+    var session = Session.down
+    /// Numbers reserved in the store and not given out yet.
+    var instanceNumbers: Range<UInt64> = 0..<0
+    /// Options of the imports that node runs now.
+    var deployments: [UInt32: DeployOptions] = [:]
+    var lastRequest: UInt32 = 0
+    var reports: [UInt32: CheckedContinuation<[InstanceUsage], Never>] = [:]
+    var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
+    var endWaiters: [EndWaiter] = []
+    var sessionWaiters: [CheckedContinuation<Void, Never>] = []
+    /// Told when a router's process is gone.
+    var routerEnded: @Sendable () -> Void = {}
+    /// Looks at idle instances; exists only while there are instances.
+    var watch: Task<Void, Never>?
+
+    /// - Parameter now: the clock.
+    /// - Throws: `StoreError` when the registry cannot be read.
+    public init(
+        store: any RegistryStore, settings: ControlSettings, logger: Logger,
+        now: @escaping @Sendable () -> Moment = Controller.monotonic
+    ) throws(StoreError) {
+        (self.store, self.settings, self.logger, self.now) = (store, settings, logger, now)
+        started = now()
+        catalog = Catalog(try store.models())
+    }
+
+    /// The kernel's monotonic clock.
+    public static let monotonic: @Sendable () -> Moment = {
+        let origin = ContinuousClock.now
+        return { origin.duration(to: .now) }
+    }()
+
+    func send(_ commands: [NodeCommand]) {
+        guard !commands.isEmpty else { return }
+        switch session {
+        case .down: break
+        case .opening(let send), .up(let send, _, _): send(commands)
+        }
+    }
+
+    var isUp: Bool {
+        if case .up = session { true } else { false }
+    }
+
+    /// A number for a request to node that is not in use; below 2^31, where node keeps a flag.
+    func nextRequest() -> UInt32 {
+        lastRequest = lastRequest % 0x7FFF_FFFF + 1
+        return lastRequest
+    }
+}

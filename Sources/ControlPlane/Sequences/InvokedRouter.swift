@@ -1,0 +1,83 @@
+// A router reached the one way there is: over invoke.sock, like the CLI and every other caller. Acquiring blocks
+// (a cold start, or node being started again), so it has a thread of its own while it lasts.
+import Glibc
+import Link
+import Syscall
+public import Wire
+
+/// A router function that was acquired on a connection of its own.
+public final class InvokedRouter: RouterAccess {
+    private let client: RouterClient
+    /// Kept open: node takes its end as the end of the lease. Nothing is called on it any more.
+    private nonisolated(unsafe) let connection: InvokeConnection
+
+    private init(client: RouterClient, connection: InvokeConnection) {
+        (self.client, self.connection) = (client, connection)
+    }
+
+    public var isOpen: Bool { !client.isLost }
+    public func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> { client.start(spec) }
+
+    /// How long to wait for a node that is being started again.
+    private static let patience = Duration.seconds(15)
+    private static let pause = Duration.milliseconds(100)
+
+    /// Acquires a model's router.
+    /// - Parameter path: `DIR/run/invoke.sock`.
+    /// - Throws: `RouterUnavailable`.
+    public static func acquire(model: String, path: String) async throws(RouterUnavailable) -> InvokedRouter {
+        let deadline = ContinuousClock.now + patience
+        while true {
+            let result = await OwnThread.run { attempt(model, path) }
+            switch result {
+            case .success(let router): return router
+            case .failure(let error):
+                let passes = error.code == "broken" || error.code == "unavailable"
+                guard passes, ContinuousClock.now < deadline, !Task.isCancelled else { throw error }
+                try? await Task.sleep(for: pause)
+            }
+        }
+    }
+
+    private static func attempt(_ model: String, _ path: String) -> Result<InvokedRouter, RouterUnavailable> {
+        do {
+            let connection = try InvokeConnection(path: path)
+            guard let link = try connection.acquire(named: ["\(model)/router"]).first else {
+                return .failure(RouterUnavailable(code: "broken", message: "node granted no link to \(model)"))
+            }
+            return .success(InvokedRouter(client: try RouterClient(link), connection: connection))
+        } catch let error as InvokeError {
+            return .failure(RouterUnavailable(code: error.code, message: error.message))
+        } catch {
+            return .failure(RouterUnavailable(code: "unavailable", message: "node cannot be reached: \(error)"))
+        }
+    }
+}
+
+/// Blocking work off Swift's pool, which has a thread per core and must not block.
+enum OwnThread {
+    private final class Job {
+        let body: () -> Void
+        init(_ body: @escaping () -> Void) { self.body = body }
+    }
+
+    /// Runs `body` on a new thread that ends with it.
+    static func run<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
+        await withCheckedContinuation { continuation in
+            let job = Unmanaged.passRetained(Job { continuation.resume(returning: body()) })
+            var attributes = pthread_attr_t()
+            pthread_attr_init(&attributes)
+            defer { pthread_attr_destroy(&attributes) }
+            pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+            pthread_attr_setstacksize(&attributes, 512 * 1024)
+            var thread = pthread_t()
+            let failed = pthread_create(&thread, &attributes, { argument in
+                guard let argument else { return nil }
+                Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().body()
+                return nil
+            }, job.toOpaque())
+            // No thread to be had: better to block here for once than to fail.
+            if failed != 0 { job.takeRetainedValue().body() }
+        }
+    }
+}

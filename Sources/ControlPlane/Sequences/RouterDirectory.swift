@@ -1,0 +1,66 @@
+// Routers by model: one link each, acquired when first needed, shared by all sequences, acquired again when it
+// was lost. Acquiring starts the router when it is not running.
+public import Wire
+
+/// What a sequence needs of a router. The real one is `InvokedRouter`; tests have their own.
+public protocol RouterAccess: AnyObject, Sendable {
+    /// False when the router is gone.
+    var isOpen: Bool { get }
+    /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it cancels the sequence.
+    func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate>
+}
+
+/// Why there is no router.
+public struct RouterUnavailable: Error, Sendable {
+    /// `not_found`, `unavailable`, `crashed`, `broken`, …
+    public let code: String
+    public let message: String
+    public init(code: String, message: String) { (self.code, self.message) = (code, message) }
+}
+
+actor RouterDirectory {
+    typealias Connect = @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
+
+    private enum Entry {
+        case opening(Task<any RouterAccess, any Error>)
+        case open(any RouterAccess)
+    }
+    private var entries: [String: Entry] = [:]
+    private let connect: Connect
+
+    init(connect: @escaping Connect) { self.connect = connect }
+
+    /// The model's router, and whether it was linked already.
+    /// - Throws: `RouterUnavailable`.
+    func router(_ model: String) async throws(RouterUnavailable) -> (router: any RouterAccess, warm: Bool) {
+        if case .open(let router) = entries[model], router.isOpen { return (router, true) }
+        let task: Task<any RouterAccess, any Error>
+        if case .opening(let running) = entries[model] {
+            task = running
+        } else {
+            // Not the caller's child: others may wait for it when the caller gives up.
+            task = Task { [connect] in try await connect(model) }
+            entries[model] = .opening(task)
+        }
+        do {
+            let router = try await task.value
+            if case .opening(let current) = entries[model], current == task { entries[model] = .open(router) }
+            return (router, false)
+        } catch {
+            if case .opening(let current) = entries[model], current == task { entries[model] = nil }
+            throw error as? RouterUnavailable ?? RouterUnavailable(code: "broken", message: "\(error)")
+        }
+    }
+
+    /// The router takes no more sequences (lost, or it drains): the next one asks for another.
+    func discard(_ model: String, _ router: any RouterAccess) {
+        if case .open(let current) = entries[model], current === router { entries[model] = nil }
+    }
+
+    /// Lets go of links whose router is gone, so that an idle host keeps none.
+    func discardLost() {
+        entries = entries.filter { entry in
+            if case .open(let router) = entry.value { router.isOpen } else { true }
+        }
+    }
+}

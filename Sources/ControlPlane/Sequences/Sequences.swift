@@ -1,0 +1,149 @@
+// Generation as the gateway sees it: a stream of events per sequence that no crash, eviction or new node
+// disturbs. A sequence whose router is lost asks for the router again and replays; after so many tries without
+// progress it gives up with an error.
+import Logging
+import Synchronization
+public import Wire
+
+/// Runs sequences on the routers of all models.
+public final class Sequences: Sendable {
+    /// Tries in a row that may bring nothing new.
+    static let mostTries = 5
+
+    private let routers: RouterDirectory
+    private let controller: Controller
+    private let gates = Mutex<[String: SequenceGate]>([:])
+    private let firstPause: Duration
+
+    /// - Parameter connect: links to a model's router, starting it when needed.
+    public init(
+        controller: Controller, firstPause: Duration = .milliseconds(20),
+        connect: @escaping @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
+    ) {
+        (self.controller, self.firstPause) = (controller, firstPause)
+        routers = RouterDirectory(connect: connect)
+    }
+
+    /// Lets go of links whose router has ended.
+    public func releaseLost() async { await routers.discardLost() }
+
+    /// Sequences that run and that wait, over all models.
+    public var load: (active: Int, waiting: Int) {
+        gates.withLock { $0.values.reduce((0, 0)) { ($0.0 + $1.load.active, $0.1 + $1.load.waiting) } }
+    }
+
+    /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
+    /// ends its sequence.
+    /// - Throws: `ControlFailure` `not_found`, or `queue_full`.
+    public func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
+        try await controller.require(model)
+        let gate = gates.withLock { gates in
+            let gate = gates[model] ?? SequenceGate(
+                atOnce: controller.settings.sequences, queue: controller.settings.queue)
+            gates[model] = gate
+            return gate
+        }
+        guard gate.reserve(specs.count) else {
+            let load = gate.load
+            throw ControlFailure(
+                code: "queue_full",
+                message: "\(model) has \(load.active) sequences under way and \(load.waiting) waiting; "
+                    + "there is no place for \(specs.count) more, try again later")
+        }
+        return specs.map { spec in
+            let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
+            let task = Task {
+                if await gate.enter() {
+                    await self.run(model, spec, sink)
+                    gate.leave()
+                } else {
+                    gate.abandon()
+                }
+                sink.finish()
+            }
+            sink.onTermination = { _ in task.cancel() }
+            return stream
+        }
+    }
+
+    private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
+        var replay = Replay(spec)
+        var tries = 0
+        let revision = await controller.revision(model)
+        while !Task.isCancelled {
+            let outcome = await attempt(model, &replay, sink)
+            switch outcome {
+            case .ended: return
+            case .lost(let progress, let reason):
+                tries = progress ? 1 : tries + 1
+                guard tries <= Self.mostTries else {
+                    sink.yield(.failed(code: "unavailable", parameter: "", message: "\(model) could not be served: \(reason)"))
+                    return
+                }
+            }
+            if replay.hasOutput, await controller.revision(model) != revision {
+                sink.yield(.failed(
+                    code: "model_changed", parameter: "model",
+                    message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
+                return
+            }
+            // At once after progress: a crash should not be felt.
+            if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
+        }
+    }
+
+    private enum Outcome {
+        case ended
+        /// The router is gone or refuses; `progress`: it had brought something new.
+        case lost(progress: Bool, reason: String)
+    }
+
+    private func attempt(
+        _ model: String, _ replay: inout Replay, _ sink: AsyncStream<RouterEvent>.Continuation
+    ) async -> Outcome {
+        let router: any RouterAccess
+        do throws(RouterUnavailable) {
+            let found = try await routers.router(model)
+            router = found.router
+            if found.warm { await controller.countWarm() }
+        } catch {
+            if error.code == "not_found" || error.code == "denied" {
+                sink.yield(.failed(code: error.code, parameter: "model", message: error.message))
+                return .ended
+            }
+            return .lost(progress: false, reason: error.message)
+        }
+        var progress = false
+        for await update in router.start(replay.spec) {
+            switch update {
+            case .lost(let reason):
+                await routers.discard(model, router)
+                return .lost(progress: progress, reason: reason)
+            case .event(.failed(let code, _, let message)) where Self.passing.contains(code):
+                if code != "busy" { await routers.discard(model, router) }
+                return .lost(progress: progress, reason: message)
+            case .event(let event):
+                guard let fresh = replay.passOn(event) else { continue }
+                progress = true
+                sink.yield(fresh)
+                if fresh.isLast { return .ended }
+            }
+        }
+        if Task.isCancelled { return .ended }
+        await routers.discard(model, router)
+        return .lost(progress: progress, reason: "its router ended")
+    }
+
+    /// Failures of a router that another try may not meet.
+    private static let passing: Set<String> = ["draining", "busy", "lost", "unavailable", "crashed", "broken"]
+}
+
+extension RouterEvent {
+    /// Whether no event follows.
+    var isLast: Bool {
+        switch self {
+        case .finished, .failed: true
+        case .started, .promptScores, .token, .trace: false
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// What the control plane needs from a registry: few, whole operations, each one transaction. SQLite holds it on
+// one host; another store may hold it for many, so nothing here says SQL.
+public import FunctionModel
+
+/// A registry that could not do what was asked.
+public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Stable: `locked`, `damaged`, `disk_full`, `io`.
+    public let code: String
+    public let message: String
+    public init(code: String, message: String) { (self.code, self.message) = (code, message) }
+    public var description: String { message }
+}
+
+/// A model as an import made it, before it has ids and a revision.
+public struct ModelDraft: Sendable, Equatable {
+    public var name: String
+    /// Validated.
+    public var manifest: ImportManifest
+    public var options: DeployRecord
+    /// SHA-256 of each shard, by the manifest's shard index.
+    public var digests: [[UInt8]]
+    /// Seconds since 1970.
+    public var deployedAt: Int64
+    public var node: String
+
+    public init(
+        name: String, manifest: ImportManifest, options: DeployRecord, digests: [[UInt8]], deployedAt: Int64, node: String
+    ) {
+        (self.name, self.manifest, self.options) = (name, manifest, options)
+        (self.digests, self.deployedAt, self.node) = (digests, deployedAt, node)
+    }
+}
+
+/// Models, their functions, and the counters that make ids.
+public protocol RegistryStore: Sendable {
+    /// All models, in order of name.
+    func models() throws(StoreError) -> [ModelRecord]
+    /// Makes the draft the current revision of its name. Functions that keep their name and shard keep their
+    /// id, all others get new ones. Durable when it returns.
+    func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord
+    /// Removes a model and its functions; false when there is none of that name. Durable when it returns.
+    func remove(model: String) throws(StoreError) -> Bool
+    /// Takes `count` numbers for instances that no one had or will have. Durable when it returns.
+    func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64>
+}

@@ -1,0 +1,113 @@
+// What an import says it made, as JSON from the sandboxed `locum-import` by way of node. It comes from a
+// process that read a stranger's files, so `validate` checks whatever the registry will stand on; digests do
+// not stand in it, because node computes its own.
+
+/// The manifest of a deployment.
+public struct ImportManifest: Codable, Sendable, Equatable {
+    public struct Function: Codable, Sendable, Equatable {
+        /// Without the model's name: `router`, `L00-E003`, `L00-02-E000-015`.
+        public var name: String
+        /// `router` or `expert`.
+        public var runtime: String
+        /// Index into the deployment's list of digests.
+        public var shard: Int
+        /// Bytes of the shard.
+        public var bytes: Int
+        /// Experts in it, over all its layers; 0 for the router.
+        public var experts: Int
+
+        public init(name: String, runtime: String, shard: Int, bytes: Int, experts: Int) {
+            (self.name, self.runtime, self.shard, self.bytes, self.experts) = (name, runtime, shard, bytes, experts)
+        }
+    }
+
+    public var architecture: String
+    /// Weights in the model, biases and norms included.
+    public var parameters: Int
+    /// `safetensors` or `gguf`.
+    public var sourceFormat: String
+    /// Format of most matrix weights, else `mixed`.
+    public var quantization: String
+    /// Longest sequence in tokens.
+    public var context: Int
+    /// `f32` or `f16`.
+    public var kvType: String
+    public var hidden: Int
+    public var layers: Int
+    /// Experts of one MoE layer.
+    public var experts: Int
+    public var expertsPerToken: Int
+    public var vocabulary: Int
+    public var hasChatTemplate: Bool
+    /// The router first, then the expert functions in the order in which the router numbers them.
+    public var functions: [Function]
+    /// Bytes of all shards.
+    public var bytes: Int
+
+    enum CodingKeys: String, CodingKey {
+        case architecture, parameters, quantization, context, hidden, layers, experts, vocabulary, functions, bytes
+        case sourceFormat = "source_format"
+        case kvType = "kv_type"
+        case expertsPerToken = "experts_per_token"
+        case hasChatTemplate = "has_chat_template"
+    }
+
+    public init(
+        architecture: String, parameters: Int, sourceFormat: String, quantization: String, context: Int,
+        kvType: String, hidden: Int, layers: Int, experts: Int, expertsPerToken: Int, vocabulary: Int,
+        hasChatTemplate: Bool, functions: [Function], bytes: Int
+    ) {
+        (self.architecture, self.parameters, self.sourceFormat) = (architecture, parameters, sourceFormat)
+        (self.quantization, self.context, self.kvType) = (quantization, context, kvType)
+        (self.hidden, self.layers, self.experts, self.expertsPerToken) = (hidden, layers, experts, expertsPerToken)
+        (self.vocabulary, self.hasChatTemplate) = (vocabulary, hasChatTemplate)
+        (self.functions, self.bytes) = (functions, bytes)
+    }
+
+    /// Most functions that a deployment may have.
+    public static let mostFunctions = 65_536
+
+    /// - Parameter shards: how many shards the deployment stored.
+    /// - Throws: `ManifestError` naming the first thing that is wrong.
+    public func validate(shards: Int) throws(ManifestError) {
+        func require(_ holds: Bool, _ reason: @autoclosure () -> String) throws(ManifestError) {
+            if !holds { throw ManifestError(reason: reason()) }
+        }
+        for (name, value) in [
+            ("parameters", parameters), ("context", context), ("hidden", hidden), ("layers", layers),
+            ("vocabulary", vocabulary), ("bytes", bytes),
+        ] {
+            try require(value > 0, "\(name) is \(value)")
+        }
+        try require(experts >= 0 && expertsPerToken >= 0, "a negative number of experts")
+        try require(!functions.isEmpty, "it has no functions")
+        try require(functions.count <= Self.mostFunctions, "\(functions.count) functions, more than \(Self.mostFunctions)")
+        var names: Set<String> = []
+        for (index, function) in functions.enumerated() {
+            let isRouter = function.runtime == "router"
+            try require(isRouter == (index == 0), "function \(index) has runtime \(function.runtime)")
+            try require(isRouter || function.runtime == "expert", "function \(index) has runtime \(function.runtime)")
+            try require(Self.isFunctionName(function.name), "function \(index) has a name outside A-Z a-z 0-9 and '-'")
+            try require(names.insert(function.name).inserted, "two functions are named \(function.name)")
+            try require(
+                function.shard >= 0 && function.shard < shards,
+                "\(function.name) has shard \(function.shard) of \(shards)")
+            try require(function.bytes > 0, "\(function.name) has \(function.bytes) bytes")
+            try require(isRouter == (function.experts == 0), "\(function.name) has \(function.experts) experts")
+        }
+    }
+
+    private static func isFunctionName(_ name: String) -> Bool {
+        (1...40).contains(name.utf8.count)
+            && name.utf8.allSatisfy {
+                (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D
+            }
+    }
+}
+
+/// A manifest that the registry cannot take.
+public struct ManifestError: Error, Sendable, Equatable, CustomStringConvertible {
+    public let reason: String
+    public init(reason: String) { self.reason = reason }
+    public var description: String { "the import's manifest is not usable: \(reason)" }
+}

@@ -1,0 +1,132 @@
+// The administration API's answers about models: `locum list` and `locum describe`.
+
+/// A row of `locum list`.
+public struct ModelSummary: Codable, Sendable, Equatable {
+    public var name: String
+    public var revision: Int
+    public var architecture: String
+    /// Weights in the model.
+    public var parameters: Int
+    /// Bytes of its shards.
+    public var bytes: Int
+    public var quantization: String
+    /// Longest sequence in tokens.
+    public var context: Int
+    /// How many functions, the router included.
+    public var functions: Int
+    /// How many of them have an instance.
+    public var instances: Int
+    /// Seconds since 1970.
+    public var deployedAt: Int64
+
+    enum CodingKeys: String, CodingKey {
+        case name, revision, architecture, parameters, bytes, quantization, context, functions, instances
+        case deployedAt = "deployed_at"
+    }
+
+    public init(_ record: ModelRecord, instances: Int) {
+        (name, revision, architecture) = (record.name, record.revision, record.manifest.architecture)
+        (parameters, bytes) = (record.manifest.parameters, record.manifest.bytes)
+        (quantization, context) = (record.manifest.quantization, record.manifest.context)
+        (functions, self.instances, deployedAt) = (record.functions.count, instances, record.deployedAt)
+    }
+}
+
+/// A function in `locum describe`.
+public struct FunctionReport: Codable, Sendable, Equatable {
+    /// Full name.
+    public var name: String
+    public var runtime: Runtime
+    /// SHA-256 of its shard in hexadecimal.
+    public var digest: String
+    public var bytes: Int
+    public var experts: Int
+    /// `starting`, `ready`, `draining`, or `none`.
+    public var state: String
+
+    public init(_ record: FunctionRecord, state: String) {
+        (name, runtime, digest) = (record.name, record.runtime, Hexadecimal.text(record.digest))
+        (bytes, experts, self.state) = (record.bytes, record.experts, state)
+    }
+}
+
+/// `locum describe`.
+public struct ModelDescription: Codable, Sendable, Equatable {
+    public var name: String
+    public var revision: Int
+    public var architecture: String
+    public var parameters: Int
+    public var bytes: Int
+    public var quantization: String
+    public var sourceFormat: String
+    public var context: Int
+    public var kvType: String
+    public var hidden: Int
+    public var layers: Int
+    public var experts: Int
+    public var expertsPerToken: Int
+    public var vocabulary: Int
+    public var hasChatTemplate: Bool
+    public var deployedAt: Int64
+    public var node: String
+    public var options: DeployRecord
+    public var functions: [FunctionReport]
+
+    enum CodingKeys: String, CodingKey {
+        case name, revision, architecture, parameters, bytes, quantization, context, hidden, layers, experts
+        case vocabulary, node, options, functions
+        case sourceFormat = "source_format"
+        case kvType = "kv_type"
+        case expertsPerToken = "experts_per_token"
+        case hasChatTemplate = "has_chat_template"
+        case deployedAt = "deployed_at"
+    }
+
+    public init(_ record: ModelRecord, functions: [FunctionReport]) {
+        let manifest = record.manifest
+        (name, revision, architecture) = (record.name, record.revision, manifest.architecture)
+        (parameters, bytes, quantization) = (manifest.parameters, manifest.bytes, manifest.quantization)
+        (sourceFormat, context, kvType) = (manifest.sourceFormat, manifest.context, manifest.kvType)
+        (hidden, layers, experts) = (manifest.hidden, manifest.layers, manifest.experts)
+        (expertsPerToken, vocabulary) = (manifest.expertsPerToken, manifest.vocabulary)
+        (hasChatTemplate, deployedAt) = (manifest.hasChatTemplate, record.deployedAt)
+        (node, options, self.functions) = (record.node, record.options, functions)
+    }
+}
+
+/// What a deployment did; the CLI gets it as the `deployed` event's JSON.
+public struct DeployReport: Codable, Sendable, Equatable {
+    public var name: String
+    public var revision: Int
+    /// False when everything was there already; the revision is then the old one.
+    public var changed: Bool
+    public var functions: Int
+    /// Functions that are new or have another shard than in the revision before.
+    public var functionsChanged: Int
+    public var shardsWritten: Int
+    public var parameters: Int
+    public var bytes: Int
+    public var quantization: String
+    public var context: Int
+
+    enum CodingKeys: String, CodingKey {
+        case name, revision, changed, functions, parameters, bytes, quantization, context
+        case functionsChanged = "functions_changed"
+        case shardsWritten = "shards_written"
+    }
+
+    public init(_ record: ModelRecord, changed: Bool, functionsChanged: Int, shardsWritten: Int) {
+        (name, revision, self.changed, functions) = (record.name, record.revision, changed, record.functions.count)
+        (self.functionsChanged, self.shardsWritten) = (functionsChanged, shardsWritten)
+        (parameters, bytes) = (record.manifest.parameters, record.manifest.bytes)
+        (quantization, context) = (record.manifest.quantization, record.manifest.context)
+    }
+}
+
+/// Bytes as people read digests.
+public enum Hexadecimal {
+    public static func text(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,100 @@
+// What holds for every request, around the routes: foreign pages are turned away, and every error, also those of
+// the framework, leaves in one form.
+import ControlPlane
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// Checks Host and Origin.
+struct AccessMiddleware: RouterMiddleware {
+    typealias Context = GatewayContext
+    let rule: AccessRule
+
+    func handle(
+        _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        if let refusal = rule.refusal(
+            host: request.head.authority, origin: request.headers[.origin], local: context.channel.localAddress?.ipAddress)
+        {
+            throw APIError(status: .forbidden, message: refusal, code: "forbidden")
+        }
+        return try await next(request, context)
+    }
+}
+
+/// Turns errors into responses.
+struct ErrorMiddleware: RouterMiddleware {
+    typealias Context = GatewayContext
+
+    func handle(
+        _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as APIError {
+            return error.response
+        } catch let error as ControlFailure {
+            return APIError(error).response
+        } catch let error as HTTPError where error.status == .notFound {
+            let path = String(request.uri.path.prefix(200))
+            return APIError(status: .notFound, message: "there is nothing at \(path)", code: "unknown_path").response
+        } catch let error as any HTTPResponseError {
+            return APIError(status: error.status, message: error.status.reasonPhrase).response
+        } catch {
+            context.logger.error("a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+            return APIError(
+                status: .internalServerError, message: "an error inside Locum; its log says more", type: "server_error",
+                code: "internal"
+            ).response
+        }
+    }
+}
+
+extension Request {
+    /// Longest body: a full context of token ids in JSON is far below.
+    static let longestBody = 8 << 20
+
+    /// The body as JSON.
+    /// - Throws: `APIError` 415, 413, or 400 naming line and column.
+    func jsonBody() async throws -> JSONValue {
+        let type = headers[.contentType] ?? ""
+        let media = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
+        guard media == "application/json" else {
+            throw APIError(
+                status: .unsupportedMediaType,
+                message: "Content-Type must be application/json, not '\(type.prefix(100))'", code: "unsupported_media_type")
+        }
+        let tooLarge = APIError(
+            status: .contentTooLarge, message: "the body is longer than \(Self.longestBody) bytes", code: "body_too_large")
+        if let length = headers[.contentLength].flatMap({ Int($0) }), length > Self.longestBody { throw tooLarge }
+        let buffer: ByteBuffer
+        do { buffer = try await body.collect(upTo: Self.longestBody) } catch is NIOTooManyBytesError { throw tooLarge }
+        do throws(JSONSyntaxError) {
+            return try JSONReader.read(Array(buffer.readableBytesView))
+        } catch {
+            throw APIError.badRequest("the body is not JSON: line \(error.line), column \(error.column): \(error.reason)")
+        }
+    }
+}
+
+extension Router where Context == GatewayContext {
+    private static var methods: [HTTPRequest.Method] { [.get, .head, .post, .put, .delete, .patch, .options] }
+
+    /// Adds a route; the methods that it lacks answer 405 and say which it has.
+    func route(
+        _ path: String, _ handlers: [HTTPRequest.Method: @Sendable (Request, GatewayContext) async throws -> Response]
+    ) {
+        let allowed = handlers.keys.map(\.rawValue).sorted().joined(separator: ", ")
+        for method in Self.methods {
+            on(RouterPath(path), method: method) { request, context async throws -> Response in
+                if let handler = handlers[method] { return try await handler(request, context) }
+                var error = APIError(
+                    status: .methodNotAllowed, message: "\(method.rawValue) is not allowed at \(path), only \(allowed)",
+                    code: "method_not_allowed")
+                error.headers[.allow] = allowed
+                throw error
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+// The routes that both listeners have: models, completions, chat.
+import ControlPlane
+import FunctionModel
+import Glibc
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Wire
+
+/// OpenAI's API on the control plane.
+struct InferenceRoutes: Sendable {
+    let control: any ControlService
+
+    func add(to router: Router<GatewayContext>) {
+        router.route("/health", [.get: { _, _ in .json(["status": "ok"]) }])
+        router.route("/v1/models", [.get: { _, _ in await models() }])
+        router.route("/v1/models/:model", [.get: { _, context in try await model(context) }])
+        router.route("/v1/completions", [.post: { request, context in
+            let parsed = try CompletionRequest(await request.jsonBody())
+            var answer = CompletionAnswer(parsed, created: Self.now())
+            answer.keeps = !parsed.common.stream
+            return try await respond(parsed.common, parsed.specs, answer, kind: CompletionAnswer.kind, context)
+        }])
+        router.route("/v1/chat/completions", [.post: { request, context in
+            let parsed = try ChatRequest(await request.jsonBody())
+            let answer = ChatAnswer(parsed, created: Self.now())
+            return try await respond(parsed.common, parsed.specs, answer, kind: ChatAnswer.chunkKind, context)
+        }])
+    }
+
+    private static func now() -> Int64 { Int64(time(nil)) }
+
+    private func models() async -> Response {
+        let list = await control.models().map { Self.entry($0.name, $0.deployedAt) }
+        return .json(["object": "list", "data": .array(list)])
+    }
+
+    private func model(_ context: GatewayContext) async throws -> Response {
+        let name = try context.parameters.require("model")
+        let model = try await control.describe(name)
+        return .json(Self.entry(model.name, model.deployedAt))
+    }
+
+    private static func entry(_ name: String, _ created: Int64) -> JSONValue {
+        ["id": .string(name), "object": "model", "created": .integer(created), "owned_by": "locum"]
+    }
+
+    private func respond(
+        _ common: GenerationFields, _ specs: [GenerateSpec], _ answer: some Answer, kind: String,
+        _ context: GatewayContext
+    ) async throws -> Response {
+        let choices = ChoiceEvents(try await control.generate(common.model, specs))
+        let watch = await context.watchClient()
+        watch?.onLeave { choices.cancel() }
+        guard common.stream else {
+            defer { watch?.clear() }
+            return .json(try await Self.collect(choices, answer).whole)
+        }
+        // Until the first event nothing is sent, so that what is wrong from the start gets its own status.
+        var first: ChoiceEvents.Element?
+        for await element in choices.events {
+            first = element
+            break
+        }
+        guard let first else { throw APIError.clientGone }
+        if case .failed(let code, let parameter, let message) = first.event {
+            throw APIError(code: code, parameter: parameter, message: message)
+        }
+        return EventStream.response { writer in
+            defer { watch?.clear() }
+            try await Self.stream(choices, first: first, answer, kind: kind, into: &writer)
+        }
+    }
+
+    private static func collect<A: Answer>(_ choices: ChoiceEvents, _ answer: A) async throws -> A {
+        var answer = answer
+        for await (choice, event) in choices.events {
+            if case .failed(let code, let parameter, let message) = event {
+                choices.cancel()
+                throw APIError(code: code, parameter: parameter, message: message)
+            }
+            _ = answer.add(choice, event)
+        }
+        guard answer.head.isComplete else { throw APIError.clientGone }
+        return answer
+    }
+
+    private static func stream(
+        _ choices: ChoiceEvents, first: ChoiceEvents.Element, _ answer: some Answer, kind: String,
+        into writer: inout EventStream
+    ) async throws {
+        var answer = answer
+        try await writer.send(answer.add(first.choice, first.event))
+        for await (choice, event) in choices.events {
+            if case .failed(let code, let parameter, let message) = event {
+                choices.cancel()
+                return try await writer.send([APIError(code: code, parameter: parameter, message: message).body])
+            }
+            try await writer.send(answer.add(choice, event))
+        }
+        // Not complete: the client left, nobody reads on.
+        guard answer.head.isComplete else { return }
+        if let usage = answer.head.usageChunk(kind) { try await writer.send([usage]) }
+        try await writer.done()
+    }
+}

@@ -1,0 +1,88 @@
+// An import from end to end: look at what the files are, read the model's numbers, plan all shards, write
+// them one after another. Nothing is believed, and nothing larger than a run of rows is in memory.
+import Shard
+
+/// The model importer.
+public enum ModelImport {
+    /// Turns a model into shards.
+    /// - Parameters:
+    ///   - sources: a folder's files (config.json, tokenizer.json, …, model.safetensors), or one GGUF file.
+    ///   - sink: takes the shards.
+    ///   - progress: bytes done, bytes in all, and the name of the function at work.
+    /// - Returns: what was made, functions in the order of their shards' indices.
+    /// - Throws: `ImportError`; shards that were finished before are then of no use.
+    public static func run(
+        sources: [ImportSource], options: ImportOptions, sink: some ShardSink,
+        progress: (UInt64, UInt64, String) -> Void
+    ) throws(ImportError) -> ImportManifest {
+        let plan = try ImportPlan(try load(sources), options)
+        let total = UInt64(plan.bytes)
+        let stream = TensorStream()
+        var done: UInt64 = 0
+        try withoutActuallyEscaping(progress) { progress throws(ImportError) in
+            for (index, shard) in plan.shards.enumerated() {
+                let start = done
+                var written: UInt64 = 0
+                func report(_ bytes: Int) {
+                    written += UInt64(bytes)
+                    // A shard that is hashed first and written then passes twice, but counts once.
+                    progress(min(start + written, start + UInt64(shard.plan.length)), total, shard.function.name)
+                }
+                try write(shard, index, stream, options, sink, report)
+                done = start + UInt64(shard.plan.length)
+            }
+        }
+        return plan.manifest
+    }
+
+    private static func write(
+        _ shard: PlannedShard, _ index: Int, _ stream: TensorStream, _ options: ImportOptions, _ sink: some ShardSink,
+        _ report: @escaping (Int) -> Void
+    ) throws(ImportError) {
+        if options.probe {
+            let digest = try produce(shard, stream, ShardOutput(descriptor: nil, progress: report))
+            if try sink.has(index: index, digest: digest) { return }
+        }
+        let descriptor = try sink.create(index: index, length: shard.plan.length)
+        let digest = try produce(shard, stream, ShardOutput(descriptor: descriptor, progress: report))
+        try sink.finish(index: index, digest: digest, length: shard.plan.length)
+    }
+
+    private static func produce(
+        _ shard: PlannedShard, _ stream: TensorStream, _ output: ShardOutput
+    ) throws(ImportError) -> [UInt8] {
+        try output.append(shard.plan.header)
+        for (entry, piece) in zip(shard.plan.entries, shard.pieces) {
+            try output.pad(to: entry.offset)
+            switch piece {
+            case .blob(let bytes): try output.append(bytes)
+            case .tensor(let slice): try stream.append(slice, as: entry, to: output)
+            }
+        }
+        try output.pad(to: shard.plan.length)
+        return try output.finish()
+    }
+
+    /// Decides by what is there: a config.json makes a Hugging Face folder, else one GGUF file is meant.
+    static func load(_ sources: [ImportSource]) throws(ImportError) -> LoadedModel {
+        var files: [String: SourceFile] = [:]
+        for source in sources {
+            guard files.updateValue(try SourceFile(source), forKey: source.name) == nil else {
+                throw ImportError(.notAModel, "\(source.name) was given twice")
+            }
+        }
+        if files["config.json"] != nil { return try HFModel.load(files) }
+        let gguf = files.values.filter { $0.name.hasSuffix(".gguf") || files.count == 1 }
+        guard let file = gguf.first, gguf.count == 1 else {
+            throw ImportError(
+                .notAModel,
+                files.isEmpty
+                    ? "the folder is empty; name a folder with config.json and model.safetensors, or a .gguf file"
+                    : gguf.isEmpty
+                        ? "neither config.json nor a .gguf file is among the \(files.count) files "
+                            + "(\(files.keys.sorted().prefix(3).joined(separator: ", "))); name a model's folder"
+                        : "\(gguf.count) GGUF files are in the folder; name the one you mean")
+        }
+        return try GGUFModel.load(file)
+    }
+}

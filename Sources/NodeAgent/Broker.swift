@@ -1,0 +1,153 @@
+// Brings callers and instances together. What is warm is linked at once; for the rest control is asked, and
+// each function is linked the moment its instance is ready. The broker decides nothing: it holds requests
+// open while others decide, and closes them with a reason when nobody can.
+//
+//   Broker.swift          callers come and go, their requests
+//   Broker+Acquire.swift  finding an instance for each position, asking control
+//   Broker+Links.swift    making links and handing them over
+import Link
+import Syscall
+import Wire
+
+/// Callers, their acquisitions and links.
+final class Broker {
+    /// How long a request waits for a control session.
+    static let patience = UInt64.seconds(5)
+
+    let loop: EventLoop
+    let instances: InstanceTable
+    var callers: [UInt64: Caller] = [:]
+    /// Routers by instance id.
+    var routers: [UInt64: Caller] = [:]
+    /// Open questions to control.
+    var questions: [UInt32: Acquisition] = [:]
+    var links: [UInt64: (caller: Caller, instance: Instance)] = [:]
+    /// Since when somebody waits for a function that has no instance: where its cold start begins.
+    var wantedSince: [Acquisition.Target: UInt64] = [:]
+    /// Why the last instance of a function could not be started at all.
+    var failures: [UInt64: String] = [:]
+    /// Functions linked without asking control, since its session began.
+    var warm: UInt64 = 0
+    /// Asks control; false when there is no session.
+    var ask: (NodeEvent) -> Bool = { _ in false }
+    private var nextNumber: UInt32 = 1
+    private var nextID: UInt64 = 1
+
+    init(_ loop: EventLoop, _ instances: InstanceTable) {
+        (self.loop, self.instances) = (loop, instances)
+    }
+
+    func number() -> UInt32 {
+        defer { nextNumber &+= 1 }
+        return nextNumber
+    }
+
+    func id() -> UInt64 {
+        defer { nextID += 1 }
+        return nextID
+    }
+
+    // MARK: Callers
+
+    /// A new connection to invoke.sock.
+    func connected(_ peer: Peer, _ channel: PacketChannel) -> Caller {
+        let caller = Caller(id: id(), origin: .connection(peer), channel: channel)
+        callers[caller.id] = caller
+        return caller
+    }
+
+    /// A caller is gone: its requests end, its links are forgotten (their instances see the sockets close).
+    func disconnected(_ caller: Caller) {
+        guard !caller.isGone else { return }
+        caller.isGone = true
+        callers[caller.id] = nil
+        if case .router(let instance) = caller.origin { routers[instance.id] = nil }
+        for acquisition in caller.acquisitions { close(acquisition) }
+        for link in caller.links { forget(link) }
+    }
+
+    /// A request of a connection.
+    func handle(_ request: InvokeRequest, from caller: Caller) throws(NodeAgentError) {
+        switch request {
+        case .acquireNamed(let request, let names): try acquire(caller, request, names.map { .name($0) })
+        default: try handleCommon(request, from: caller)
+        }
+    }
+
+    /// A request of a router, which may name its own callees only.
+    func handle(_ request: InvokeRequest, from router: Instance) throws(NodeAgentError) {
+        guard let channel = router.channel, router.announcement != nil, router.state != .leaving else {
+            throw .badRequest("it made a request before it was ready")
+        }
+        let caller = routers[router.id] ?? Caller(id: id(), origin: .router(router), channel: channel)
+        routers[router.id] = caller
+        guard case .acquire(let request, let callees) = request else { return try handleCommon(request, from: caller) }
+        var targets: [Acquisition.Target] = []
+        targets.reserveCapacity(callees.count)
+        for callee in callees {
+            guard Int(callee) < router.spec.callees.count else {
+                throw .badRequest("it asked for callee \(callee) and has \(router.spec.callees.count)")
+            }
+            targets.append(.function(router.spec.callees[Int(callee)]))
+        }
+        try acquire(caller, request, targets)
+    }
+
+    private func handleCommon(_ request: InvokeRequest, from caller: Caller) throws(NodeAgentError) {
+        switch request {
+        case .taken(let request):
+            guard caller.awaitsTaken == request else { throw .badRequest("it took links that nobody sent") }
+            caller.awaitsTaken = nil
+            flush(caller)
+        case .released(let links):
+            // A link that was revoked meanwhile is not there any more; only one of somebody else is a fault.
+            for link in links where caller.links.contains(link) { forget(link) }
+        default: throw .badRequest("it made a request that it may not make")
+        }
+    }
+
+    private func acquire(
+        _ caller: Caller, _ request: UInt32, _ targets: [Acquisition.Target]
+    ) throws(NodeAgentError) {
+        guard caller.acquisitions.count < Caller.mostAcquisitions else {
+            throw .badRequest("more than \(Caller.mostAcquisitions) requests at once")
+        }
+        let acquisition = Acquisition(caller: caller, request: request, targets: targets)
+        guard caller.links.count + targets.count <= Caller.mostLinks else {
+            return caller.send(
+                .failed(
+                    request: request, code: "exhausted",
+                    message: "a caller holds at most \(Caller.mostLinks) links; release some first"))
+        }
+        caller.acquisitions.append(acquisition)
+        advance(acquisition)
+    }
+
+    /// Ends a request without a word.
+    func close(_ acquisition: Acquisition) {
+        if let number = acquisition.question?.number {
+            questions[number] = nil
+            forgetTimes(acquisition)
+        }
+        loop.cancel(acquisition.patience)
+        acquisition.close()
+        acquisition.caller.acquisitions.removeAll { $0 === acquisition }
+    }
+
+    /// Ends a request with a reason. Links granted before stay valid.
+    func fail(_ acquisition: Acquisition, _ error: NodeAgentError) {
+        guard acquisition.isOpen else { return }
+        close(acquisition)
+        acquisition.caller.send(
+            .failed(request: acquisition.request, code: error.code, message: error.message))
+    }
+
+    /// Ends all requests with a reason.
+    func failAll(_ error: NodeAgentError) {
+        for caller in Array(callers.values) + Array(routers.values) {
+            for acquisition in caller.acquisitions { fail(acquisition, error) }
+        }
+        questions = [:]
+        wantedSince = [:]
+    }
+}

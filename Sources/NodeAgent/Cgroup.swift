@@ -1,0 +1,65 @@
+// The control group that all workers are in, so that the kernel accounts and limits them together. Only
+// cgroup v2, and only where a controller is delegated to us: a group without controllers would be a name and
+// nothing else. Where there is none, Locum runs without, and `locum status` says why.
+import Glibc
+import Syscall
+import Wire
+
+/// A cgroup of our own for zygote and workers.
+struct Cgroup {
+    /// Its folder.
+    let path: String
+    /// Controllers in force in it, for example `cpu io memory pids`.
+    let controllers: String
+
+    /// Makes the group.
+    /// - Parameters:
+    ///   - name: of the new group; one that is left over from a crash is used again.
+    ///   - groups: the text of /proc/self/cgroup. mounts: the text of /proc/self/mountinfo.
+    /// - Returns: the group, or why there is none.
+    static func make(name: String, groups: String, mounts: String) -> (group: Cgroup?, absence: String) {
+        guard let mount = mountPoint(mounts) else { return (nil, "cgroup v2 is not mounted") }
+        guard let own = groups.split(separator: "\n").first(where: { $0.hasPrefix("0::") })?.dropFirst(3) else {
+            return (nil, "this process is in no cgroup v2")
+        }
+        let parent = own == "/" ? mount : mount + own
+        let path = "\(parent)/\(name)"
+        guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
+            return (nil, "no group can be made in \(parent): \(String(cString: strerror(errno)))")
+        }
+        // Refused where the parent holds processes itself, unless it is the root: then what is there is used.
+        write("+memory +pids", to: "\(parent)/cgroup.subtree_control")
+        let controllers = ProcessFacts.read("\(path)/cgroup.controllers", atMost: 1024)
+            .split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let words = controllers.split(separator: " ")
+        guard words.contains("memory") || words.contains("pids") else {
+            rmdir(path)
+            return (nil, "neither memory nor pids is delegated to \(parent)")
+        }
+        return (Cgroup(path: path, controllers: controllers), "")
+    }
+
+    /// Moves a process in; what it forks follows.
+    func take(_ pid: Int32) { Self.write("\(pid)", to: "\(path)/cgroup.procs") }
+
+    /// Removes the group. Works once all its processes have ended.
+    func remove() { rmdir(path) }
+
+    private static func mountPoint(_ mounts: String) -> String? {
+        for line in mounts.split(separator: "\n") where line.contains(" - cgroup2 ") {
+            let fields = line.split(separator: " ")
+            // Field 4 is the root of the mount within the hierarchy; another one than / would need rebasing.
+            if fields.count > 4, fields[3] == "/" { return String(fields[4]) }
+        }
+        return nil
+    }
+
+    @discardableResult
+    private static func write(_ text: String, to path: String) -> Bool {
+        let raw = open(path, O_WRONLY | O_CLOEXEC)
+        guard raw >= 0 else { return false }
+        let file = Descriptor(owning: raw)
+        let bytes = Array(text.utf8)
+        return Glibc.write(file.raw, bytes, bytes.count) == bytes.count
+    }
+}

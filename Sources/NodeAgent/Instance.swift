@@ -1,0 +1,134 @@
+// One running worker, from the order to fork it until the kernel has reported its end. The worker is hostile
+// by assumption: node believes it about nothing but that it is ready, and every wait for it has an end.
+//
+//   starting ──ready──► ready ──drain──► draining ─┐
+//      │                  │                        ├─► leaving ──exited──► dead
+//      └──── failed, EOF, kill, malformed ─────────┘
+import CLinux
+import Glibc
+import ShardStore
+import Syscall
+import Wire
+
+/// A worker process and the state of its life.
+final class Instance {
+    /// What a worker says about itself when it is ready.
+    struct Announcement {
+        /// Floats in a row.
+        let width: UInt32
+        /// Local experts; 0 for a router.
+        let experts: UInt32
+    }
+
+    enum State: Equatable {
+        case starting
+        case ready
+        case draining
+        /// No longer usable, its end not yet reported.
+        case leaving
+        case dead
+    }
+
+    let spec: InstanceSpec
+    let digest: ShardDigest
+    /// The control session that ordered it; another one does not hear of it.
+    let session: UInt64
+    /// When it was asked for: the caller's request, or the order when control acted by itself.
+    let requestedAt: UInt64
+    let orderedAt: UInt64
+    private(set) var state = State.starting
+    /// Set once the zygote has forked it.
+    private(set) var process: StartedProcess?
+    private(set) var announcement: Announcement?
+    /// Why it is going, if something went wrong: the first reason counts.
+    private(set) var reason: String?
+    /// Control ordered its end.
+    private(set) var evicted = false
+    var channel: PacketChannel?
+    var timer: EventLoop.Timer?
+    private let status: Mapping
+
+    /// Offers of links not yet sent to it, and whether the last message of them is unanswered.
+    var offers: [(offer: LinkOffer, descriptors: [Descriptor])] = []
+    var awaitsAccepted = false
+    /// Links that callers have to it.
+    var links: Set<UInt64> = []
+    /// Acquisitions that wait for it to be ready (or gone), with the position in their list.
+    var waiters: [(acquisition: Acquisition, position: Int)] = []
+
+    init(
+        _ spec: InstanceSpec, digest: ShardDigest, session: UInt64, requestedAt: UInt64, status: Mapping
+    ) {
+        (self.spec, self.digest, self.session, self.requestedAt) = (spec, digest, session, requestedAt)
+        self.status = status
+        orderedAt = monotonic()
+    }
+
+    var id: UInt64 { spec.instance }
+    /// May still come to serve: worth waiting for.
+    var isComing: Bool { state == .starting && !evicted }
+
+    // MARK: Transitions
+
+    /// The zygote forked it. A worker that is not wanted any more is killed now that it can be.
+    func spawned(_ process: StartedProcess) {
+        self.process = process
+        if state == .leaving { kill() }
+    }
+
+    func announce(_ announcement: Announcement) throws(NodeAgentError) {
+        guard state == .starting, self.announcement == nil else {
+            throw .badRequest("it said ready while \(state)")
+        }
+        self.announcement = announcement
+    }
+
+    /// Becomes ready when both the worker and the zygote have reported; true at that moment.
+    func becomeReady() -> Bool {
+        guard state == .starting, announcement != nil, process != nil else { return false }
+        state = .ready
+        return true
+    }
+
+    /// Finishes what is under way. False when it has to be killed at once: it has nothing under way.
+    func drain() -> Bool {
+        evicted = true
+        guard state == .ready else { return state == .draining }
+        state = .draining
+        channel?.send(InvokeEvent.drain.frame)
+        return true
+    }
+
+    /// Ends it. Its end is reported by the zygote.
+    func leave(_ reason: String?) {
+        guard state != .dead else { return }
+        if self.reason == nil { self.reason = reason }
+        state = .leaving
+        channel?.close()
+        kill()
+    }
+
+    func die() {
+        state = .dead
+        channel?.close()
+        channel = nil
+        (offers, awaitsAccepted) = ([], false)
+    }
+
+    private func kill() {
+        if let process { _ = locum_pidfd_signal(process.pidfd.raw, SIGKILL) }
+    }
+
+    // MARK: Usage
+
+    /// What the status page says; the worker may have written anything there, so nothing here can overflow.
+    func usage(at now: UInt64) -> InstanceUsage {
+        let page = locum_status_read(UnsafeRawPointer(status.base).assumingMemoryBound(to: locum_status_page.self))
+        let since = announcement == nil ? now : min(page.last_active_ns, now)
+        let first = page.first_answer_ns
+        let cold = first > requestedAt && first <= now ? max(1, (first - requestedAt) / 1000) : 0
+        return InstanceUsage(
+            instance: id, invocations: page.invocations, rows: page.rows, idleMilliseconds: (now - since) / 1_000_000,
+            active: UInt32(clamping: page.active), coldStartMicroseconds: UInt32(clamping: cold))
+    }
+}

@@ -1,0 +1,211 @@
+// All instances of this node, by id and by function, and what happens to them: orders to the zygote, its
+// reports, what workers say and how they end. It decides nothing: control orders starts and ends, and
+// whoever waits for an instance is told by the callbacks.
+import CLinux
+import Glibc
+import ShardStore
+import Syscall
+import Wire
+
+/// The live instances.
+final class InstanceTable {
+    /// A worker that is not ready by then is killed: page faults of a cold shard on a slow disk included.
+    static let startTimeout = UInt64.seconds(60)
+
+    private let loop: EventLoop
+    private let store: ShardStore
+    private let zygote: ZygoteSupervisor
+    private let identity: WorkerIdentity
+    private let cpus: [UInt32]
+    private var instances: [UInt64: Instance] = [:]
+    private var byFunction: [UInt64: [Instance]] = [:]
+    private var functionByName: [String: UInt64] = [:]
+    /// Live instances per shard.
+    private var shardUse: [ShardDigest: Int] = [:]
+
+    var onReady: (Instance) -> Void = { _ in }
+    /// It takes no links any more; those it has are lost or about to be.
+    var onLeaving: (Instance) -> Void = { _ in }
+    /// Its process is gone and it is forgotten. Status -1: there never was one.
+    var onGone: (_ instance: Instance, _ status: Int32, _ reason: String) -> Void = { _, _, _ in }
+    /// A request that concerns acquiring.
+    var onRequest: (Instance, InvokeRequest) -> Void = { _, _ in }
+    var onAccepted: (Instance) -> Void = { _ in }
+
+    init(_ loop: EventLoop, _ store: ShardStore, _ zygote: ZygoteSupervisor, _ identity: WorkerIdentity) {
+        (self.loop, self.store, self.zygote, self.identity) = (loop, store, zygote, identity)
+        var numbers = [Int32](repeating: 0, count: 1024)
+        let count = locum_allowed_cpus(&numbers, 1024)
+        cpus = count > 0 ? numbers.prefix(Int(count)).map { UInt32($0) } : [0]
+        zygote.onEvent = { [unowned self] in handle($0, $1) }
+        zygote.onDeath = { [unowned self] in endAll(status: -1, reason: $0) }
+    }
+
+    // MARK: Looking up
+
+    var all: [Instance] { Array(instances.values) }
+    func instance(_ id: UInt64) -> Instance? { instances[id] }
+    func uses(_ digest: ShardDigest) -> Bool { shardUse[digest] != nil }
+    func function(named name: String) -> UInt64? { functionByName[name] }
+
+    /// The instance to use for a function: a ready one, else one on its way, else one whose end control has
+    /// not heard of yet (then what follows it is worth waiting for). Several ready ones: the least linked.
+    func candidate(_ function: UInt64) -> Instance? {
+        let all = byFunction[function] ?? []
+        if let ready = all.filter({ $0.state == .ready }).min(by: { $0.links.count < $1.links.count }) { return ready }
+        return all.first { $0.isComing } ?? all.first { $0.state == .leaving && !$0.evicted }
+    }
+
+    // MARK: Starting
+
+    /// Orders an instance. A failure is reported by `onGone` like the end of one that ran.
+    func spawn(_ spec: InstanceSpec, session: UInt64, requestedAt: UInt64?) throws(NodeAgentError) {
+        guard instances[spec.instance] == nil else { throw .badRequest("instance \(spec.instance) exists") }
+        guard let digest = ShardDigest(spec.digest) else { throw .badRequest("\(spec.name): a digest has 32 bytes") }
+        guard (1...64).contains(spec.lanes) else { throw .badRequest("\(spec.name): \(spec.lanes) lanes") }
+        let instance: Instance
+        do {
+            let shard = try store.open(digest)
+            let page = try SharedMemory(name: "locum-status", count: 4096)
+            let (ours, theirs) = try Seqpacket.pair()
+            instance = Instance(
+                spec, digest: digest, session: session, requestedAt: requestedAt ?? monotonic(),
+                status: try Mapping(page.readable.raw, count: 4096, writable: false))
+            instance.channel = try PacketChannel(
+                loop, ours, onPacket: { [weak self, weak instance] in self?.receive($0, from: instance) },
+                onEnd: { [weak self, weak instance] in self?.lost(instance, $0) })
+            let order = SpawnOrder(
+                instance: spec.instance, name: spec.name, runtime: spec.runtime,
+                cpus: (0..<Int(spec.lanes)).map { cpus[$0 % cpus.count] }, uid: identity.uid(for: spec.instance),
+                shardBytes: shard.length, sequences: spec.sequences)
+            zygote.send(.spawn(order), [theirs, shard.file, page.writable])
+            // A cold shard is read in large requests while the worker is being forked. Large ones are left to
+            // the worker, which does not hold up everybody else while the disk's queue is full.
+            if shard.length <= 16 << 20 { posix_fadvise(shard.file.raw, 0, 0, POSIX_FADV_WILLNEED) }
+        } catch let error as ShardStoreError {
+            throw NodeAgentError(code: error.code, message: "\(spec.name): \(error)")
+        } catch {
+            throw NodeAgentError(code: "exhausted", message: "\(spec.name) could not be started: \(error)")
+        }
+        instances[instance.id] = instance
+        byFunction[spec.function, default: []].append(instance)
+        functionByName[spec.name] = spec.function
+        shardUse[digest, default: 0] += 1
+        instance.timer = loop.after(Self.startTimeout) { [weak self, weak instance] in
+            self?.end(instance, "it was not ready after \(Self.startTimeout / 1_000_000_000) s")
+        }
+    }
+
+    // MARK: Ending
+
+    /// Drains instances; those not gone after `grace` milliseconds are killed.
+    func evict(_ ids: [UInt64], grace: UInt32) {
+        for id in ids {
+            guard let instance = instances[id] else { continue }
+            let draining = instance.drain() && grace > 0
+            onLeaving(instance)
+            loop.cancel(instance.timer)
+            if draining {
+                instance.timer = loop.after(.milliseconds(UInt64(grace))) { [weak instance] in instance?.leave(nil) }
+            } else {
+                instance.leave(nil)
+            }
+        }
+    }
+
+    /// Kills all instances, whoever uses them. Their ends are reported as they come.
+    func killAll(_ reason: String) {
+        for instance in all { end(instance, reason) }
+    }
+
+    /// Ends one that went wrong.
+    func end(_ instance: Instance?, _ reason: String?) {
+        guard let instance, instance.state != .dead else { return }
+        instance.leave(reason)
+        onLeaving(instance)
+    }
+
+    private func endAll(status: Int32, reason: String) {
+        for instance in all { gone(instance, status: status, reason: instance.reason ?? reason) }
+    }
+
+    private func gone(_ instance: Instance, status: Int32, reason: String) {
+        guard instance.state != .dead else { return }
+        if instance.state != .leaving { onLeaving(instance) }
+        loop.cancel(instance.timer)
+        instance.die()
+        instances[instance.id] = nil
+        let function = instance.spec.function
+        byFunction[function]?.removeAll { $0 === instance }
+        if byFunction[function]?.isEmpty ?? true {
+            byFunction[function] = nil
+            if functionByName[instance.spec.name] == function { functionByName[instance.spec.name] = nil }
+        }
+        let users = (shardUse[instance.digest] ?? 1) - 1
+        shardUse[instance.digest] = users > 0 ? users : nil
+        // The last mapping is gone: only now the kernel lets go of the pages.
+        if users <= 0 { store.releasePages(of: instance.digest) }
+        onGone(instance, status, reason)
+    }
+
+    // MARK: What the zygote says
+
+    private func handle(_ event: ZygoteEvent, _ descriptors: [Descriptor]) {
+        switch event {
+        case .started: break
+        case .spawned(let id):
+            guard let instance = instances[id], let pidfd = descriptors.first else { return }
+            instance.spawned(StartedProcess(pid: ProcessFacts.pid(of: pidfd), pidfd: pidfd))
+            becomeReady(instance)
+        case .failed(let id, let stage, let errno):
+            guard let instance = instances[id] else { return }
+            let error = SyscallError(stage: stage, errno: errno)
+            gone(instance, status: -1, reason: "it could not be started: \(error)")
+        case .exited(let id, let status):
+            guard let instance = instances[id] else { return }
+            gone(instance, status: status, reason: instance.reason ?? "\(ExitReason(status: status))")
+        }
+    }
+
+    // MARK: What workers say
+
+    private func receive(_ packet: Packet, from instance: Instance?) {
+        guard let instance, instance.state != .dead else { return }
+        do {
+            guard packet.descriptors.isEmpty else { throw NodeAgentError.badRequest("it sent descriptors") }
+            switch (try InvokeRequest(frame: packet.bytes), instance.spec.runtime) {
+            case (.ready(let width, let experts), _):
+                try instance.announce(Instance.Announcement(width: width, experts: experts))
+                becomeReady(instance)
+            case (.accepted, _):
+                guard instance.awaitsAccepted else { throw NodeAgentError.badRequest("it accepted what nobody offered") }
+                instance.awaitsAccepted = false
+                onAccepted(instance)
+            case (.failed(let code, let message), _): end(instance, "\(message.prefix(1000)) (\(code.prefix(64)))")
+            case (let request, .router): onRequest(instance, request)
+            case (_, .expert): throw NodeAgentError.badRequest("it made a request that an expert may not make")
+            }
+        } catch {
+            end(instance, "its message was refused: \(error)")
+        }
+    }
+
+    private func becomeReady(_ instance: Instance) {
+        guard instance.becomeReady() else { return }
+        loop.cancel(instance.timer)
+        instance.timer = nil
+        onReady(instance)
+    }
+
+    private func lost(_ instance: Instance?, _ reason: PacketChannel.End) {
+        guard let instance else { return }
+        switch reason {
+        // A draining worker leaves by itself, in its own time.
+        case .closed where instance.state == .draining: instance.channel?.close()
+        // How it died is said by its exit status.
+        case .closed: end(instance, nil)
+        case .malformed(let what): end(instance, "its message was refused: \(what)")
+        case .congested: end(instance, "it did not read what it was sent")
+        }
+    }
+}

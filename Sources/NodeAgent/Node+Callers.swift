@@ -1,0 +1,87 @@
+// invoke.sock: who connects and what they may say. Whatever a connection sends, the worst it gets is a
+// reason and a closed socket; nobody else notices.
+import Syscall
+import Wire
+
+extension Node {
+    private static let mostCallers = 1024
+
+    func callerConnected(_ socket: Descriptor, _ peer: Peer) {
+        guard isTrusted(peer) else {
+            return refuse(
+                socket,
+                NodeAgentError(
+                    code: "denied",
+                    message: "user \(peer.uid) may not invoke functions here; only the user who runs Locum and root may"))
+        }
+        guard broker.callers.count < Self.mostCallers else {
+            return refuse(
+                socket, NodeAgentError(code: "exhausted", message: "\(Self.mostCallers) callers are connected already"))
+        }
+        do throws(SyscallError) {
+            // The caller is made after its channel and known to the handlers through this box.
+            final class Box { var caller: Caller? }
+            let box = Box()
+            let channel = try PacketChannel(
+                loop, socket,
+                onPacket: { [unowned self] packet in if let caller = box.caller { receive(packet, from: caller) } },
+                onEnd: { [unowned self] end in if let caller = box.caller { lost(caller, end) } })
+            box.caller = broker.connected(peer, channel)
+        } catch {
+            refuse(socket, NodeAgentError(code: "exhausted", message: "\(error)"))
+        }
+    }
+
+    private func refuse(_ socket: Descriptor, _ error: NodeAgentError) {
+        let event = InvokeEvent.failed(request: 0, code: error.code, message: error.message)
+        try? Seqpacket.send(socket.raw, event.frame, wait: false)
+        // Read what it sent already, else it would see a reset instead of the reason.
+        _ = try? Seqpacket.receive(socket.raw, wait: false)
+    }
+
+    private func receive(_ packet: Packet, from caller: Caller) {
+        do {
+            let request = try InvokeRequest(frame: packet.bytes)
+            if case .deploy(let options, let files, let more) = request {
+                try deployments.request(caller, options, files, packet.descriptors, more: more)
+            } else {
+                guard packet.descriptors.isEmpty else {
+                    throw NodeAgentError.badRequest("descriptors came with a request that has none")
+                }
+                try broker.handle(request, from: caller)
+            }
+        } catch let error as NodeAgentError {
+            end(caller, error)
+        } catch {
+            end(caller, .badRequest("\(error)"))
+        }
+    }
+
+    private func lost(_ caller: Caller, _ end: PacketChannel.End) {
+        switch end {
+        case .malformed(let what): self.end(caller, .badRequest(what))
+        case .closed, .congested: forget(caller)
+        }
+    }
+
+    /// Says why, and closes.
+    private func end(_ caller: Caller, _ error: NodeAgentError) {
+        caller.send(.failed(request: 0, code: error.code, message: error.message))
+        forget(caller)
+    }
+
+    private func forget(_ caller: Caller) {
+        caller.channel.close()
+        deployments.callerGone(caller)
+        broker.disconnected(caller)
+    }
+
+    /// A router's request. A router that asks for what it may not have is not a router any more.
+    func routerRequest(_ request: InvokeRequest, from router: Instance) {
+        do throws(NodeAgentError) {
+            try broker.handle(request, from: router)
+        } catch {
+            instances.end(router, "its request was refused: \(error)")
+        }
+    }
+}

@@ -1,0 +1,182 @@
+// The node: all privilege, no policy. It owns the zygote, the store's files, the sockets and the cgroup; it
+// spawns, links, kills and measures as control orders, and reports. This file wires the parts together and
+// ends them in order; each part has a file of its own.
+//
+//   control ──node.sock──► Node+Control ──► InstanceTable ──► ZygoteSupervisor ──► workers
+//   callers ─invoke.sock─► Node+Callers ──► Broker (links), Deployments (imports)
+import CLinux
+import Glibc
+import ShardStore
+import Syscall
+import Wire
+
+/// One node on one data folder.
+public final class Node {
+    enum State {
+        case running
+        case ending
+        case ended
+    }
+
+    /// What a node is started with.
+    public struct Options: Sendable {
+        public var data: String
+        /// In every message to control, so that one control can tell nodes apart.
+        public var node = "local"
+        /// A pipe's read end: its end of file means that whoever started us is gone.
+        public var lifeline: Int32?
+
+        public init(data: String) { self.data = data }
+    }
+
+    static let endTimeout = UInt64.milliseconds(800)
+
+    let options: Options
+    let loop: EventLoop
+    let folder: DataFolder
+    let store: ShardStore
+    let zygote: ZygoteSupervisor
+    let instances: InstanceTable
+    let broker: Broker
+    let deployments: Deployments
+    let verifier: ShardVerifier
+    let log: (String) -> Void
+    var state = State.running
+    var control: ControlSession?
+    var sessions: UInt64 = 0
+    private(set) var cgroup: Cgroup?
+    private var cgroupAbsence = ""
+    private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String)] = []
+    private var signals: Descriptor?
+    private var lifeline: Descriptor?
+
+    /// Takes the data folder, starts the zygote and listens.
+    /// - Parameters:
+    ///   - launcher: how zygote and imports are started.
+    ///   - log: for events that a person should know of.
+    /// - Throws: `NodeAgentError`, `ShardStoreError` or `SyscallError`; nothing is left running.
+    public init(
+        _ options: Options, loop: EventLoop, launcher: Launcher, log: @escaping (String) -> Void
+    ) throws {
+        (self.options, self.loop, self.log) = (options, loop, log)
+        folder = try DataFolder(options.data)
+        store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
+        zygote = ZygoteSupervisor(loop, launch: launcher.zygote)
+        let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
+        instances = InstanceTable(loop, store, zygote, WorkerIdentity(map: map))
+        broker = Broker(loop, instances)
+        deployments = Deployments(loop, store, launch: launcher.importer)
+        verifier = ShardVerifier(loop, store)
+        wire()
+        try listen(folder.controlSocket, .stream) { [unowned self] in controlConnected($0, $1) }
+        try listen(folder.invokeSocket, .seqpacket) { [unowned self] in callerConnected($0, $1) }
+        // Last, because nothing after them can fail and leave them behind.
+        (cgroup, cgroupAbsence) = Cgroup.make(
+            name: "locum-\(folder.identity)", groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16384),
+            mounts: ProcessFacts.read("/proc/self/mountinfo", atMost: 1 << 20))
+        zygote.start()
+    }
+
+    /// Ends on SIGTERM, SIGINT or SIGHUP, and when the lifeline closes.
+    public func watchForEnd() throws {
+        let raw = try check(locum_signal_descriptor([SIGTERM, SIGINT, SIGHUP], 3), "watch for signals")
+        let signals = Descriptor(owning: raw)
+        self.signals = signals
+        _ = try loop.watch(signals.raw) { [unowned self] _ in
+            if locum_signal_read(signals.raw) > 0 { end() }
+        }
+        guard let number = options.lifeline else { return }
+        let lifeline = Descriptor(owning: number)
+        self.lifeline = lifeline
+        try lifeline.setNonblocking(true)
+        _ = try loop.watch(number) { [unowned self] _ in
+            var byte: UInt8 = 0
+            if read(number, &byte, 1) == 0 { end() }
+        }
+    }
+
+    private func wire() {
+        zygote.onLaunch = { [unowned self] in cgroup?.take($0) }
+        zygote.onStarted = { [unowned self] in sayHello() }
+        let instancesDied = zygote.onDeath
+        zygote.onDeath = { [unowned self] reason in
+            if state == .running { log(reason) }
+            instancesDied(reason)
+            sayHello()
+        }
+        zygote.onStopped = { [unowned self] in finish() }
+        instances.onReady = { [unowned self] in instanceReady($0) }
+        instances.onLeaving = { [unowned self] in broker.instanceLeaving($0) }
+        instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
+        instances.onRequest = { [unowned self] in routerRequest($1, from: $0) }
+        instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
+        broker.ask = { [unowned self] in control?.send($0) ?? false }
+        deployments.tell = { [unowned self] in control?.send($0) ?? false }
+        verifier.isUsed = { [unowned self] in instances.uses($0) }
+    }
+
+    /// What holds the sandbox, for `hello`.
+    var features: [Feature]? {
+        guard let features = zygote.features else { return nil }
+        return features + [Feature(name: "cgroup", state: cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)")]
+    }
+
+    // MARK: Sockets
+
+    private func listen(
+        _ path: String, _ kind: UnixSocket.Kind, _ connected: @escaping (Descriptor, Peer) -> Void
+    ) throws {
+        let socket = try UnixSocket.listen(path, kind: kind)
+        let token = try loop.watch(socket.raw) { [unowned self] _ in
+            do {
+                while let connection = try UnixSocket.accept(socket.raw) {
+                    connected(connection, try UnixSocket.peer(of: connection.raw))
+                }
+            } catch {
+                // Out of descriptors, most likely: those who wait are served when some are free again.
+                log("\(path): \(error)")
+                pauseAccepting()
+            }
+        }
+        listeners.append((socket, token, path))
+    }
+
+    /// A listener that cannot accept stays readable; without a pause it would take a whole core.
+    private func pauseAccepting() {
+        for listener in listeners { try? loop.change(listener.token, listener.socket.raw, []) }
+        loop.after(.milliseconds(200)) { [weak self] in
+            guard let self, state == .running else { return }
+            for listener in listeners { try? loop.change(listener.token, listener.socket.raw, .readable) }
+        }
+    }
+
+    /// Node's own user and root may talk to it.
+    func isTrusted(_ peer: Peer) -> Bool { peer.uid == geteuid() || peer.uid == 0 }
+
+    // MARK: The end
+
+    /// Ends everything in order: callers are told, workers die with the zygote, sockets and cgroup go.
+    public func end() {
+        guard state == .running else { return }
+        state = .ending
+        let ending = NodeAgentError(code: "unavailable", message: "locum-node is ending")
+        broker.failAll(ending)
+        deployments.stop()
+        for listener in listeners {
+            unlink(listener.path)
+            loop.unwatch(listener.token, listener.socket.raw)
+        }
+        listeners = []
+        control?.close()
+        control = nil
+        loop.after(Self.endTimeout) { [weak self] in self?.finish() }
+        zygote.stop()
+    }
+
+    private func finish() {
+        guard state == .ending else { return }
+        state = .ended
+        cgroup?.remove()
+        loop.stop()
+    }
+}

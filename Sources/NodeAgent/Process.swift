@@ -1,0 +1,26 @@
+// Facts and limits of this process itself.
+import Glibc
+public import Syscall
+
+/// The process that runs this code.
+public enum Process {
+    /// Sockets of 1,440 instances are more than the usual soft limit; the hard one is what we may have.
+    public static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// Where the programs lie that belong to this one.
+    public static func folderOfThisProgram() throws(SyscallError) -> String {
+        let path = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+            guard let base = buffer.baseAddress else { return }
+            count = max(0, readlink("/proc/self/exe", UnsafeMutableRawPointer(base).assumingMemoryBound(to: CChar.self), 4096))
+        }
+        guard let slash = path.lastIndex(of: UInt8(ascii: "/")) else {
+            throw SyscallError(stage: "read /proc/self/exe")
+        }
+        return String(decoding: path[..<slash], as: UTF8.self)
+    }
+}

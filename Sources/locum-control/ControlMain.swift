@@ -1,0 +1,82 @@
+// locum-control: registry, scheduling, HTTP. Started by `locum up` (later by systemd) with the data folder and a
+// lifeline: a pipe whose end of file means that whoever started it is gone. It is crash-only: everything that must
+// survive is in the registry before it is answered, so ending is unlinking the socket and leaving.
+import CLinux
+import ControlPlane
+import ControlStore
+import Gateway
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import Syscall
+
+@main
+enum ControlMain {
+    static func main() async {
+        let arguments: ControlArguments
+        do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
+            leave(error.description, code: 64)
+        }
+        Leaving.watch(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        let logger = Logger(label: "locum-control")
+        do {
+            try await serve(arguments, logger)
+        } catch {
+            leave("\(error)", code: 1)
+        }
+    }
+
+    private static func serve(_ arguments: ControlArguments, _ logger: Logger) async throws {
+        let run = arguments.data + "/run"
+        guard mkdir(run, 0o700) == 0 || errno == EEXIST else { throw SyscallError(stage: "make the folder \(run)") }
+        let lock = try RegistryLock(path: arguments.data + "/control.lock")
+        let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
+        let settings = ControlSettings(
+            version: "0.1.0", idleTimeout: .milliseconds(arguments.idleMilliseconds), lanes: UInt8(arguments.threads))
+        let controller = try Controller(store: store, settings: settings, logger: logger)
+        let invoke = run + "/invoke.sock"
+        let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
+            try await InvokedRouter.acquire(model: model, path: invoke)
+        }
+        await controller.onRouterEnd { Task { await sequences.releaseLost() } }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let gateway = Gateway(
+            control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
+        // A deep data folder is reached through a descriptor that stays open as long as the listener.
+        let folder = Descriptor(owning: try check(open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open \(run)"))
+        let admin = arguments.adminSocket.utf8.count <= 107 ? arguments.adminSocket : "/proc/self/fd/\(folder.raw)/admin.sock"
+        unlink(admin)
+        let (administration, administrationUp) = AsyncStream<Void>.makeStream()
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask {
+                await NodeConnection(path: run + "/node.sock", group: group, logger: logger).run(controller)
+            }
+            tasks.addTask {
+                try await gateway.serveAdministration(path: admin) { administrationUp.finish() }
+            }
+            tasks.addTask {
+                try await gateway.serveInference(host: arguments.host, port: arguments.port) { port in
+                    for await _ in administration {}
+                    await controller.waitForNode()
+                    announce("listening http://\(arguments.hostInURL):\(port)\n")
+                }
+            }
+            try await tasks.next()
+        }
+        withExtendedLifetime((lock, folder)) {}
+    }
+
+    private static func announce(_ line: String) {
+        let bytes = Array(line.utf8)
+        _ = write(STDOUT_FILENO, bytes, bytes.count)
+    }
+
+    private static func leave(_ message: String, code: Int32) -> Never {
+        let bytes = Array("locum-control: \(message)\n".utf8)
+        _ = write(STDERR_FILENO, bytes, bytes.count)
+        exit(code)
+    }
+}

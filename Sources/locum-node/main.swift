@@ -1,0 +1,52 @@
+// locum-node: the privileged half of the service. Started by `locum up` (or systemd) with a data folder; it
+// says nothing unless something is wrong. No Foundation, no Dispatch, no async: one thread, see EventLoop.
+import Glibc
+import NodeAgent
+import Syscall
+
+/// What the command line asks for.
+/// - Throws: `NodeAgentError` `usage`.
+func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
+    var options = Node.Options(data: "")
+    var rest = arguments.dropFirst()[...]
+    while let name = rest.popFirst() {
+        guard let value = rest.popFirst() else {
+            throw NodeAgentError(code: "usage", message: "\(name) needs a value")
+        }
+        switch name {
+        case "--data": options.data = value
+        case "--node-id": options.node = value
+        case "--lifeline":
+            guard let number = Int32(value), number > 2 else {
+                throw NodeAgentError(code: "usage", message: "--lifeline needs a descriptor's number, not '\(value)'")
+            }
+            options.lifeline = number
+        default: throw NodeAgentError(code: "usage", message: "\(name) is no option of locum-node")
+        }
+    }
+    guard !options.data.isEmpty else {
+        throw NodeAgentError(code: "usage", message: "usage: locum-node --data DIR [--lifeline FD] [--node-id NAME]")
+    }
+    return options
+}
+
+func say(_ text: String) {
+    let line = Array("locum-node: \(text)\n".utf8)
+    _ = write(2, line, line.count)
+}
+
+do {
+    let options = try options(CommandLine.arguments)
+    Process.raiseDescriptorLimit()
+    let loop = try EventLoop()
+    let launcher = try Launcher(programs: try Process.folderOfThisProgram())
+    let node = try Node(options, loop: loop, launcher: launcher, log: say)
+    try node.watchForEnd()
+    try loop.run()
+} catch let error as NodeAgentError {
+    say(error.message)
+    exit(error.code == "usage" ? 64 : 1)
+} catch {
+    say("\(error)")
+    exit(1)
+}

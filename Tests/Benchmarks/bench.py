@@ -1,0 +1,203 @@
+"""`make bench`: the promised figures, measured on this machine with real processes. Prints a table and writes
+OUT/bench.json; each figure beside its limit. Medians of several runs, ratios within one run.
+
+llama.cpp is measured too when `pip install llama-cpp-python` has been done in the same environment
+(`.venv/bin/pip install llama-cpp-python gguf`); otherwise that row says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from daemon import BIN, TALES, Daemon, children, name_of, wait_for  # noqa: E402
+from make_model import make  # noqa: E402
+
+rows: list[dict] = []
+
+
+def note(name: str, value: float | str, unit: str, limit: float | None = None, **more):
+    held = None if limit is None or isinstance(value, str) else value <= limit
+    rows.append({"name": name, "value": value, "unit": unit, "limit": limit, "held": held, **more})
+    shown = value if isinstance(value, str) else f"{value:,.2f}"
+    mark = {None: "", True: "  ok", False: "  MISSED"}[held]
+    print(f"{name:<58} {shown:>12} {unit:<10}{'' if limit is None else f'limit {limit:g}'}{mark}", flush=True)
+
+
+def bench(daemon: Daemon, *arguments: str) -> dict:
+    done = subprocess.run(
+        [str(BIN / "locum-bench"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, "LOCUM_DATA": str(daemon.data)}, check=True)
+    return json.loads(done.stdout)
+
+
+class Holding:
+    """Functions acquired and called once by locum-bench, alive while this is."""
+
+    def __init__(self, daemon: Daemon, names: list[str]):
+        self.process = subprocess.Popen(
+            [str(BIN / "locum-bench"), "hold", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "LOCUM_DATA": str(daemon.data)})
+        self.process.stdin.write(" ".join(names) + "\n")
+        self.process.stdin.flush()
+        self.result = json.loads(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self.result
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def experts_of(daemon: Daemon, model: str) -> list[str]:
+    return [f["name"] for f in daemon.json("describe", model)["functions"] if f["runtime"] == "expert"]
+
+
+def pss(pids: list[int]) -> int:
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def cold_starts(daemon: Daemon):
+    """One expert at a time, with a hundred others alive and its pages warm."""
+    names = experts_of(daemon, "tales")
+    kept, cold = names[:100], names[100:150]
+    times = []
+    with Holding(daemon, names[:150]):
+        pass
+    with Holding(daemon, kept):
+        for name in cold:
+            daemon.run("evict", name)
+        for name in cold:
+            with Holding(daemon, [name]) as result:
+                times.append((result["acquire_us"] + result["first_call"]["min_us"]) / 1000)
+        alive = len(daemon.ps())
+    times.sort()
+    note("cold start of an expert, pages warm: p50", statistics.median(times), "ms", 3, alive=alive, runs=len(times))
+    note("cold start of an expert, pages warm: p99", times[min(len(times) - 1, int(len(times) * 0.99))], "ms", 15)
+    status = daemon.status()["cold_start_us"]
+    note("  the same as `locum status` counts: p50", status["p50"] / 1000, "ms", 3)
+    note("  the same as `locum status` counts: p99", status["p99"] / 1000, "ms", 15)
+
+
+def warm_calls(daemon: Daemon):
+    name = experts_of(daemon, "tiny")[0]
+    runs = [bench(daemon, "call", name) for _ in range(3)]
+    ratio = statistics.median(run["call"]["p50_us"] / run["bare"]["p50_us"] for run in runs)
+    note("warm call of a nearly empty expert", statistics.median(r["call"]["p50_us"] for r in runs), "us")
+    note("bare seqpacket round trip on one core", statistics.median(r["bare"]["p50_us"] for r in runs), "us")
+    note("warm call / bare round trip", ratio, "x", 2)
+
+
+def many(daemon: Daemon):
+    names = experts_of(daemon, "wide")
+    begin = time.perf_counter()
+    with Holding(daemon, names) as result:
+        note("expert functions alive at once, two lanes each", len([r for r in daemon.ps() if r["runtime"] == "expert"]), "")
+        note("  acquired and called in", time.perf_counter() - begin, "s")
+        sizes = [r["private_bytes"] for r in daemon.ps() if r["model"] == "wide"]
+        note("private memory of an idle expert worker (median)", statistics.median(sizes) / 1024, "KiB", 128)
+        assert result["functions"] == 1440
+    daemon.run("evict", "--all")
+
+
+def idle(daemon: Daemon):
+    wait_for(lambda: daemon.ps() == [], 20, "no workers")
+    pids = [daemon.process.pid, *children(daemon.process.pid)]
+    assert all(name_of(pid).startswith("locum") for pid in pids), [name_of(pid) for pid in pids]
+    note("idle: PSS of all daemons", pss(pids) / 2**20, "MiB", 60, each={name_of(p): pss([p]) // 1024 for p in pids})
+    before = cpu_seconds(pids)
+    time.sleep(60)
+    note("idle: CPU time in 60 s", cpu_seconds(pids) - before, "s", 0.1)
+
+
+def decode(daemon: Daemon) -> dict[str, float]:
+    result: dict[str, list[float]] = {"tales": [], "tales-all": []}
+    for _ in range(7):
+        for model in result:
+            daemon.run("generate", model, "Once upon a time", "--max-tokens", "8", "--seed", "1")
+            answer = daemon.json(
+                "generate", model, "Once upon a time there was a king who", "--max-tokens", "400", "--temperature", "0")
+            result[model].append(answer["tokens_per_second"])
+    for model, name in (("tales", "1 expert per function"), ("tales-all", "all experts in one function")):
+        values = sorted(result[model])
+        note(f"decode tales-moe Q8_0, 2 threads, {name}", statistics.median(values), "tokens/s", spread=[values[0], values[-1]])
+    ratio = statistics.median(a / b for a, b in zip(result["tales-all"], result["tales"], strict=True))
+    note("  all in one function / one process per expert", ratio, "x")
+    return {model: statistics.median(values) for model, values in result.items()}
+
+
+def llama(folder: Path, ours: dict[str, float]):
+    try:
+        from llama_cpp import Llama
+    except ImportError:
+        note("decode tales-moe Q8_0, llama.cpp", "not installed", "")
+        return
+    from to_gguf import convert
+
+    path = folder / "tales.gguf"
+    convert(TALES, path)
+    model = Llama(str(path), n_threads=2, n_threads_batch=2, n_ctx=512, verbose=False)
+    rates = []
+    for _ in range(7):
+        model.reset()
+        ids = model.tokenize(b"Once upon a time there was a king who", add_bos=False)
+        begin, n = 0.0, 0
+        for _ in model.generate(ids, temp=0.0):
+            n += 1
+            if n == 1:
+                begin = time.perf_counter()
+            if n == 400:
+                break
+        rates.append((n - 1) / (time.perf_counter() - begin))
+    note("decode tales-moe Q8_0, llama.cpp (llama-cpp-python)", statistics.median(rates), "tokens/s", spread=[min(rates), max(rates)])
+    note("  Locum, one process per expert / llama.cpp", ours["tales"] / statistics.median(rates), "x")
+
+
+def main():
+    out = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory(prefix="locum-bench-") as temporary:
+        folder = Path(temporary)
+        make(folder / "tiny", 1, 8, 16, 16)
+        make(folder / "wide", 24, 60, 64, 32)
+        with Daemon(folder / "data", "--idle-timeout", "600s", "--threads", "2") as daemon:
+            daemon.deploy(TALES, "--name", "tales", "--quantize", "q8_0")
+            daemon.deploy(TALES, "--name", "tales-all", "--quantize", "q8_0", "--experts-per-function", "all")
+            daemon.deploy(folder / "tiny", "--name", "tiny")
+            daemon.deploy(folder / "wide", "--name", "wide")
+            cold_starts(daemon)
+            warm_calls(daemon)
+            ours = decode(daemon)
+            many(daemon)
+            idle(daemon)
+        llama(folder, ours)
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"machine": platform.processor() or platform.machine(), "kernel": platform.release(), "cpus": os.cpu_count()}
+    (out / "bench.json").write_text(json.dumps({"host": facts, "figures": rows}, indent=1))
+    missed = [row["name"] for row in rows if row["held"] is False]
+    print(f"written to {out / 'bench.json'}; " + (f"missed: {missed}" if missed else "all limits held"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+// A model without weights: its logits are random numbers keyed by the whole sequence so far, so that any slip in
+// order, position or replay shows in the tokens. It checks the rules that batches have to keep.
+import Testing
+
+@testable import Worker
+
+final class TableModel: SequenceModel {
+    final class Cache {
+        let capacity: Int
+        var tokens: [Int32] = []
+        init(capacity: Int) { self.capacity = capacity }
+    }
+
+    let vocabulary: Int
+    let context: Int
+    /// Rows of each step so far.
+    var steps: [Int] = []
+    /// Thrown by the next step.
+    var failure: RouterFailure?
+    /// Overrides logits, by tokens so far.
+    var script: (([Int32]) -> Int32?)?
+    private(set) var dropped = 0
+    private(set) var trims = 0
+    private var results: [[Float]?] = []
+    private var traced: [GateTrace] = []
+
+    init(vocabulary: Int, context: Int) { (self.vocabulary, self.context) = (vocabulary, context) }
+
+    func makeCache(capacity: Int) throws(RouterFailure) -> Cache { Cache(capacity: capacity) }
+
+    func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure) {
+        if let failure {
+            self.failure = nil
+            throw failure
+        }
+        #expect(!rows.isEmpty && rows.count <= 256)
+        steps.append(rows.count)
+        results = []
+        traced = []
+        for row in rows {
+            #expect(row.position == row.cache.tokens.count, "rows of a sequence come one behind another")
+            #expect(row.position < row.cache.capacity)
+            row.cache.tokens.append(row.token)
+            results.append(row.wantsLogits ? logits(after: row.cache.tokens) : nil)
+            traced.append(
+                tracing
+                    ? GateTrace(router: [[Float(row.token), 1]], experts: [[row.token % 2]], weights: [[0.5]])
+                    : GateTrace())
+        }
+    }
+
+    func logits(after tokens: [Int32]) -> [Float] {
+        if let token = script?(tokens) { return (0..<vocabulary).map { $0 == Int(token) ? 9 : 0 } }
+        var state: UInt64 = 1469_5981_0393_4665_6037 % (1 << 63)
+        for token in tokens { state = (state ^ UInt64(UInt32(bitPattern: token))) &* 0x100_0000_01B3 }
+        return (0..<vocabulary).map { id in
+            Float(4 * Philox.uniform(seed: state, choice: 0, position: UInt32(id)) - 2)
+        }
+    }
+
+    func logits(row: Int) -> UnsafeBufferPointer<Float> {
+        // Kept by `results` until the next step.
+        kept = UnsafeMutableBufferPointer<Float>.allocate(capacity: vocabulary)
+        _ = kept.initialize(fromContentsOf: results[row] ?? [])
+        #expect(results[row] != nil, "row \(row) wanted no logits")
+        return UnsafeBufferPointer(kept)
+    }
+
+    private var kept = UnsafeMutableBufferPointer<Float>.allocate(capacity: 0) {
+        willSet { kept.deallocate() }
+    }
+
+    deinit { kept.deallocate() }
+
+    func gates(row: Int) -> GateTrace { traced[row] }
+    func dropRevoked() { dropped += 1 }
+    func trim() { trims += 1 }
+}
+
+final class CountingMeter: UsageMeter {
+    var active = 0
+    var touches = 0
+    var ended = 0
+    func begin() { active += 1 }
+    func touch() { touches += 1 }
+    func end(rows: Int) {
+        active -= 1
+        ended += 1
+    }
+}

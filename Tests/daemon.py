@@ -1,0 +1,180 @@
+"""A real `locum up` for tests: started on a folder of its own, driven through its CLI and API, and checked at
+the end for what it must not leave behind. LOCUM_BIN names the folder of the programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(os.environ.get("LOCUM_BIN", ROOT / ".build/debug")).resolve()
+NANO = ROOT / "Tests/Conformance/nano"
+TALES = ROOT / "Runtime/Models/tales-moe"
+
+
+class Failed(Exception):
+    def __init__(self, code: int, out: str, err: str):
+        super().__init__(f"exit code {code}: {err.strip() or out.strip()}")
+        self.code, self.out, self.err = code, out, err
+
+
+def children(pid: int) -> list[int]:
+    """All descendants, whatever namespace they are in."""
+    by_parent: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text()
+            except OSError:
+                continue
+            by_parent.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        for child in by_parent.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def wait_for(condition, seconds: float, what: str):
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+class Daemon:
+    def __init__(self, data: Path, *options: str, user: int | None = None, bin: Path = BIN):
+        self.data, self.bin, self.user = data, bin, user
+        self.options = options
+        self.process: subprocess.Popen | None = None
+        self.url = ""
+        self.errors: list[str] = []
+
+    def _as_user(self) -> dict:
+        return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+
+    def start(self, listen: str = "127.0.0.1:0", wait: float = 30) -> "Daemon":
+        command = [str(self.bin / "locum"), "up", "--data", str(self.data), "--listen", listen, *self.options]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **self._as_user()
+        )
+        lines: queue.Queue[str | None] = queue.Queue()
+
+        def read_out(stream):
+            for line in stream:
+                lines.put(line)
+            lines.put(None)
+
+        def read_err(stream):
+            for line in stream:
+                self.errors.append(line)
+
+        threading.Thread(target=read_out, args=(self.process.stdout,), daemon=True).start()
+        threading.Thread(target=read_err, args=(self.process.stderr,), daemon=True).start()
+        try:
+            line = lines.get(timeout=wait)
+        except queue.Empty:
+            self.kill()
+            raise AssertionError("locum up did not get ready: " + "".join(self.errors)) from None
+        if line is None or not line.startswith("ready"):
+            self.process.wait(5)
+            raise AssertionError(f"locum up said {line!r}: " + "".join(self.errors))
+        self.url = line.split()[1]
+        return self
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it in order and checks what it must leave behind: nothing."""
+        assert self.process
+        if self.process.poll() is not None:
+            return self.process.returncode
+        before = children(self.process.pid)
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(10)
+        took = time.monotonic() - begin
+        assert took < 2.0, f"locum up took {took:.2f} s to end"
+        left = [(pid, name_of(pid)) for pid in before if alive(pid)]
+        assert not left, f"processes left: {left}"
+        sockets = list((self.data / "run").glob("*.sock"))
+        assert not sockets, f"sockets left: {sockets}"
+        return code
+
+    def __enter__(self):
+        return self if self.process else self.start()
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            print("".join(self.errors[-40:]))
+        code = self.stop()
+        if kind is None:
+            assert code == 0, f"locum up ended with {code}: " + "".join(self.errors[-40:])
+
+    def run(self, *arguments: str, input: str | bytes | None = None, timeout: float = 120, **more) -> str:
+        binary = isinstance(input, bytes)
+        done = subprocess.run(
+            [str(self.bin / "locum"), *arguments],
+            input=input, capture_output=True, text=not binary, timeout=timeout,
+            env={**os.environ, "LOCUM_DATA": str(self.data)}, **self._as_user(), **more,
+        )
+        if done.returncode:
+            raise Failed(done.returncode, str(done.stdout), str(done.stderr))
+        return done.stdout
+
+    def json(self, *arguments: str, **more):
+        return json.loads(self.run(*arguments, "--json", **more))
+
+    def deploy(self, source: Path | str, *options: str):
+        return self.json("deploy", str(source), *options, timeout=300)
+
+    def ps(self) -> list[dict]:
+        return self.json("ps")
+
+    def status(self) -> dict:
+        return self.json("status")
+
+    def daemons(self) -> dict[str, int]:
+        """Pids of node, control and zygote by name."""
+        assert self.process
+        return {name_of(pid): pid for pid in children(self.process.pid) if name_of(pid).startswith("locum-")}
+
+    def eval(self, model: str, ids: Path, out: Path):
+        done = subprocess.run(
+            [str(self.bin / "locum-eval"), model, "--ids", str(ids), "--out", str(out), "--data", str(self.data)],
+            capture_output=True, text=True, timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def client(self, **more):
+        import openai
+
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0, **more)
