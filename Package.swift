@@ -102,6 +102,8 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
+        tests("ShardStoreTests", ["ShardStore", "Syscall"]),
+        tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
         tests("ModelImportTests", ["ModelImport", "Shard", "Kernels", "Syscall", "Wire", crypto]),
         tests("TokenizerTests", ["Tokenizer"]),
         tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),

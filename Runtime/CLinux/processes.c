@@ -84,3 +84,7 @@ int locum_thread_start(void (*body)(void *), void *argument, size_t stack) {
 void locum_set_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 void locum_single_arena(void) { mallopt(M_ARENA_MAX, 1); }
+void locum_map_blocks_from(int bytes) {
+    mallopt(M_MMAP_THRESHOLD, bytes);
+    mallopt(M_TRIM_THRESHOLD, 2 * bytes);
+}

@@ -99,9 +99,14 @@ public final class ForkServer {
     }
 
     private func spawn(_ order: SpawnOrder, _ descriptors: [Descriptor]) {
+        // Whatever can be made before the fork is: what the child makes is memory of its own.
+        let own = WorkerDescriptors(
+            channel: descriptors[0].raw, shard: descriptors[1].raw, statusPage: descriptors[2].raw)
+        let kept = [own.channel, own.shard, own.statusPage].sorted()
+        let title = order.name.split(separator: "/").last.map(String.init) ?? order.name
         var pidfd: Int32 = -1
         let pid = locum_clone3(Sandbox.workerNamespaces, &pidfd)
-        if pid == 0 { become(order, descriptors) }
+        if pid == 0 { become(order, own, kept, title) }
         let number = errno
         guard pid > 0 else { return tell(.failed(instance: order.instance, stage: "fork a worker", errno: number)) }
         instances[pid] = order.instance
@@ -109,18 +114,12 @@ public final class ForkServer {
         tell(.spawned(instance: order.instance), descriptors: [handle.raw])
     }
 
-    /// The child: a worker from here on.
-    private func become(_ order: SpawnOrder, _ descriptors: [Descriptor]) -> Never {
-        let own = WorkerDescriptors(
-            channel: descriptors[0].raw, shard: descriptors[1].raw, statusPage: descriptors[2].raw)
-        // What the zygote owned is closed by number below; were these objects destroyed later, they would
-        // close numbers that mean something else by then.
-        _ = Unmanaged.passRetained(self)
-        for descriptor in descriptors { _ = Unmanaged.passRetained(descriptor) }
-        locum_set_thread_name(order.name.split(separator: "/").last.map(String.init) ?? order.name)
+    /// The child: a worker from here on. It never returns, so nothing that the zygote owned is destroyed in it;
+    /// all descriptors but its own are closed by number.
+    private func become(_ order: SpawnOrder, _ own: WorkerDescriptors, _ kept: [Int32], _ title: String) -> Never {
+        locum_set_thread_name(title)
         do throws(SyscallError) {
-            try Sandbox.enterWorker(
-                uid: order.uid, keeping: [own.channel, own.shard, own.statusPage], landlock: ground.landlock)
+            try Sandbox.enterWorker(uid: order.uid, keeping: kept, landlock: ground.landlock)
         } catch {
             let report = InvokeRequest.failed(code: "sandbox", message: "function \(order.name): \(error)")
             try? Seqpacket.send(own.channel, report.frame)

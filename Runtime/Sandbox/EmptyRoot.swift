@@ -1,5 +1,6 @@
 // The empty root folder and the host name: what could be seen of the host without any descriptor.
 import CLinux
+import Glibc
 import Syscall
 
 extension Sandbox {
@@ -21,7 +22,7 @@ extension Sandbox {
     static func assertOneThread() throws(SyscallError) {
         let threads = try check(locum_thread_count(), "count the threads in /proc/self/task")
         guard threads == 1 else {
-            throw SyscallError(stage: "enter the sandbox with \(threads) threads instead of one", errno: 16 /* EBUSY */)
+            throw SyscallError(stage: "enter the sandbox with \(threads) threads instead of one", errno: EBUSY)
         }
     }
 }

@@ -73,19 +73,6 @@ public struct IsolatedProcess: Sendable {
         return IsolatedProcess(pid: pid, pidfd: Descriptor(owning: order.pidfd))
     }
 
-    /// The same for a program file by path.
-    public static func start(
-        path: String, arguments: [String], environment: [String] = ["SWIFT_BACKTRACE=enable=no"],
-        descriptors: [(from: Int32, to: Int32)]
-    ) throws(SyscallError) -> IsolatedProcess {
-        let raw = try check(open(path, 0o10000000 /* O_PATH */ | O_CLOEXEC), "open the program \(path)")
-        let file = Descriptor(owning: raw)
-        return try withExtendedLifetime(file) { () throws(SyscallError) in
-            try start(
-                executable: raw, arguments: [path] + arguments, environment: environment, descriptors: descriptors)
-        }
-    }
-
     /// Kills it with everything in its PID namespace.
     public func kill() { _ = locum_pidfd_signal(pidfd.raw, SIGKILL) }
 

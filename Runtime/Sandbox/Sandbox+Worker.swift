@@ -13,7 +13,7 @@ extension Sandbox {
     /// of it. `SeccompFilter.load` is the last step, when they stand.
     /// - Parameters:
     ///   - uid: uid and gid of its own; 0 keeps the one id of the zygote's user namespace.
-    ///   - descriptors: those to keep, in any order.
+    ///   - descriptors: those to keep, ascending.
     /// - Throws: `SyscallError` that names the step, EPERM when the worker would run as root; the process must
     ///   then end.
     public static func enterWorker(
@@ -32,7 +32,6 @@ extension Sandbox {
         try setCapabilities([])
         try check(locum_set_no_new_privileges(), "set no_new_privs")
         try landlock?.restrict()
-        let kept = descriptors.sorted()
-        try check(locum_close_all_but(kept, Int32(kept.count)), "close descriptors")
+        try check(locum_close_all_but(descriptors, Int32(descriptors.count)), "close descriptors")
     }
 }

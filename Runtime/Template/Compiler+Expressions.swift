@@ -145,7 +145,7 @@ extension Compiler {
         case .name("false"), .name("False"): emit(.boolean, 0, line: line)
         case .name("none"), .name("None"): emit(.none, line: line)
         case .name("loop"): try loopPart(line)
-        case .name(let name):
+        case .name(let name) where !Self.reserved.contains(name):
             if token.kind == .symbol("(") { return try call(name, line) }
             emit(.load, try constant(name), line: line)
         case .symbol("("):

@@ -6,7 +6,8 @@ extension Compiler {
         "macro", "call", "filter", "block", "extends", "include", "import", "from", "with", "autoescape", "raw", "do",
         "break", "continue", "generation", "trans", "debug",
     ]
-    private static let reserved: Set<String> = [
+    /// Words that are not names of variables.
+    static let reserved: Set<String> = [
         "loop", "true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
     ]
 

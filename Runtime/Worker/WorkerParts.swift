@@ -83,6 +83,8 @@ final class RouterParts {
     private let parts: WorkerParts
 
     init(_ parts: WorkerParts, channel: Descriptor) throws {
+        // Every token takes arrays as long as the vocabulary.
+        locum_map_blocks_from(4 << 20)
         config = try parts.shard.routerConfig()
         connection = InvokeConnection(socket: channel)
         let pool = try ComputePool(cpus: parts.cpus)

@@ -38,21 +38,28 @@ extension Controller {
     }
 
     private func endAndWait(_ instances: [UInt64], grace: Duration) async {
-        order(instances, grace: grace)
-        let living = Set(instances.filter { table[$0] != nil })
+        let living = instances.filter { table[$0] != nil }
         guard !living.isEmpty else { return }
-        await withCheckedContinuation { endWaiters.append(EndWaiter(instances: living, continuation: $0)) }
+        // Those that are leaving already hear it again: who waits for them sets their deadline.
+        _ = table.drain(living)
+        send([.evict(instances: living, graceMilliseconds: Self.milliseconds(grace))])
+        await withCheckedContinuation { endWaiters.append(EndWaiter(instances: Set(living), continuation: $0)) }
     }
 
     /// Tells node to end instances; those that are leaving already are left alone.
     func order(_ instances: [UInt64], grace: Duration) {
         let leaving = table.drain(instances)
         guard !leaving.isEmpty else { return }
-        send([.evict(instances: leaving, graceMilliseconds: UInt32(grace / .milliseconds(1)))])
+        send([.evict(instances: leaving, graceMilliseconds: Self.milliseconds(grace))])
     }
 
-    func settleEndWaiters() {
-        for index in endWaiters.indices { endWaiters[index].instances = endWaiters[index].instances.filter { table[$0] != nil } }
+    private static func milliseconds(_ grace: Duration) -> UInt32 { UInt32(clamping: Int64(grace / .milliseconds(1))) }
+
+    /// - Parameter ended: the instance whose process is gone; nil: all of them.
+    func settleEndWaiters(_ ended: UInt64?) {
+        for index in endWaiters.indices {
+            if let ended { endWaiters[index].instances.remove(ended) } else { endWaiters[index].instances = [] }
+        }
         for waiter in endWaiters where waiter.instances.isEmpty { waiter.continuation.resume() }
         endWaiters.removeAll { $0.instances.isEmpty }
     }

@@ -30,7 +30,7 @@ extension Controller {
         reports = [:]
         for waiter in verifications.values { waiter.resume(returning: (false, "node was lost meanwhile")) }
         verifications = [:]
-        settleEndWaiters()
+        settleEndWaiters(nil)
         logger.warning("node is gone, and \(lost) instances with it; connecting again")
     }
 
@@ -111,6 +111,6 @@ extension Controller {
                 routerEnded()
             }
         }
-        settleEndWaiters()
+        settleEndWaiters(id)
     }
 }

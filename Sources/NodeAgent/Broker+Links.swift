@@ -43,6 +43,7 @@ extension Broker {
             // Links already in hand are dropped with their sockets: the callee sees them close.
             for grant in grants { forget(grant.link) }
             if arena > 0 { caller.forgetArena() }
+            flushSoon(caller)
             return fail(acquisition, NodeAgentError(code: "exhausted", message: "no link could be made: \(error)"))
         }
         let last = acquisition.unlinked == 0
@@ -57,6 +58,8 @@ extension Broker {
             // An instance left between being ready and being linked.
             loop.soon { [weak self] in self?.advance(acquisition) }
         }
+        // Nothing was sent, so no acknowledgement will bring the caller's other requests on.
+        if caller.awaitsTaken == nil, caller.acquisitions.contains(where: \.hasLinkable) { flushSoon(caller) }
     }
 
     private func link(

@@ -28,7 +28,8 @@ struct Cgroup {
             return (nil, "no group can be made in \(parent): \(String(cString: strerror(errno)))")
         }
         // Refused where the parent holds processes itself, unless it is the root: then what is there is used.
-        write("+memory +pids", to: "\(parent)/cgroup.subtree_control")
+        // One by one: a write with one name that is not there enables none.
+        for controller in ["+memory", "+pids"] { write(controller, to: "\(parent)/cgroup.subtree_control") }
         let controllers = ProcessFacts.read("\(path)/cgroup.controllers", atMost: 1024)
             .split(whereSeparator: \.isWhitespace).joined(separator: " ")
         let words = controllers.split(separator: " ")

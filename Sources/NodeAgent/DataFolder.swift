@@ -30,7 +30,8 @@ final class DataFolder {
         let deadline = monotonic() + patience
         while flock(lock.raw, LOCK_EX | LOCK_NB) < 0 {
             guard errno == EWOULDBLOCK || errno == EINTR, monotonic() < deadline else {
-                let holder = ProcessFacts.read("\(path)/node.lock", atMost: 32).split(whereSeparator: \.isWhitespace).first
+                let text = ProcessFacts.read("\(path)/node.lock", atMost: 32)
+                let holder = text.split(whereSeparator: \.isWhitespace).first
                 throw NodeAgentError(
                     code: "locked",
                     message: "the data folder \(path) is held by another locum-node"

@@ -54,7 +54,6 @@ extension Deployments {
             guard packet.descriptors.isEmpty else { throw NodeAgentError.badRequest("it sent descriptors") }
             try handle(try ImportEvent(frame: packet.bytes), deployment)
         } catch let error as ShardStoreError {
-            // The import is told, so that it ends in order; the CLI is told now.
             finish(deployment, NodeAgentError(code: error.code, message: error.message))
         } catch {
             refuse(deployment, "\(error)")
@@ -109,7 +108,9 @@ extension Deployments {
         deployment.channel?.send(command.frame, descriptors)
     }
 
-    private func finishShard(_ deployment: Deployment, _ index: UInt32, _ claimed: ShardDigest, _ length: UInt64) throws {
+    private func finishShard(
+        _ deployment: Deployment, _ index: UInt32, _ claimed: ShardDigest, _ length: UInt64
+    ) throws {
         guard case .writing(let shard) = deployment.shards[index], shard.length == length else {
             throw NodeAgentError.badRequest("shard \(index) is not being written with \(length) bytes")
         }

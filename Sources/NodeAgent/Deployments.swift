@@ -23,6 +23,8 @@ final class Deployments {
     private var retained: Set<ShardDigest>?
     private var retaining: Set<ShardDigest> = []
     private var collectionDue = false
+    /// While it lasts no import starts: it could be told that a shard is stored which is on its way out.
+    private var isCollecting = false
 
     init(_ loop: EventLoop, _ store: ShardStore, launch: @escaping (Descriptor) throws -> StartedProcess) {
         (self.loop, self.store, self.launch) = (loop, store, launch)
@@ -75,7 +77,9 @@ final class Deployments {
 
     /// Starts the first in line, if none is under way.
     private func next() {
-        guard let first = line.first(where: { $0.state != .collecting }), first.state == .queued else { return }
+        guard !isCollecting, let first = line.first(where: { $0.state != .collecting }), first.state == .queued else {
+            return
+        }
         guard tell(.deploying(deployment: first.id, peer: first.caller.identity.uid, first.options)) else {
             return awaitControl(first)
         }
@@ -88,7 +92,8 @@ final class Deployments {
             self?.finish(
                 deployment,
                 NodeAgentError(
-                    code: "unavailable", message: "locum-control is not there; see whether `locum up` runs, and try again"))
+                    code: "unavailable",
+                    message: "locum-control is not there; see whether `locum up` runs, and try again"))
         }
     }
 
@@ -185,7 +190,16 @@ final class Deployments {
         guard collectionDue, let retained, line.allSatisfy({ $0.state == .collecting || $0.state == .queued }) else {
             return
         }
+        guard !isCollecting, let collection = try? store.collect(keeping: retained) else { return }
         collectionDue = false
-        _ = try? store.retain(retained)
+        isCollecting = true
+        loop.job { [weak self] in
+            if collection.step() { return true }
+            guard let self else { return false }
+            isCollecting = false
+            collect()
+            next()
+            return false
+        }
     }
 }

@@ -178,7 +178,9 @@ final class InstanceTable {
                 try instance.announce(Instance.Announcement(width: width, experts: experts))
                 becomeReady(instance)
             case (.accepted, _):
-                guard instance.awaitsAccepted else { throw NodeAgentError.badRequest("it accepted what nobody offered") }
+                guard instance.awaitsAccepted else {
+                    throw NodeAgentError.badRequest("it accepted what nobody offered")
+                }
                 instance.awaitsAccepted = false
                 onAccepted(instance)
             case (.failed(let code, let message), _): end(instance, "\(message.prefix(1000)) (\(code.prefix(64)))")

@@ -12,7 +12,7 @@ extension Node {
                 socket,
                 NodeAgentError(
                     code: "denied",
-                    message: "user \(peer.uid) may not invoke functions here; only the user who runs Locum and root may"))
+                    message: "user \(peer.uid) may not invoke functions here; the user who runs Locum and root may"))
         }
         guard broker.callers.count < Self.mostCallers else {
             return refuse(

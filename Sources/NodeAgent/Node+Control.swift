@@ -33,6 +33,12 @@ extension Node {
         deployments.controlArrived()
     }
 
+    /// False when there is no session, or none that was greeted yet: `hello` comes first.
+    func tellControl(_ event: NodeEvent) -> Bool {
+        guard let control, control.greeted else { return false }
+        return control.send(event)
+    }
+
     private func controlLost(_ number: UInt64, _ reason: String) {
         guard state == .running, let control, control.number == number else { return }
         log("the control session ended: \(reason)")

@@ -110,15 +110,16 @@ public final class Node {
         instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
         instances.onRequest = { [unowned self] in routerRequest($1, from: $0) }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
-        broker.ask = { [unowned self] in control?.send($0) ?? false }
-        deployments.tell = { [unowned self] in control?.send($0) ?? false }
+        broker.ask = { [unowned self] in tellControl($0) }
+        deployments.tell = { [unowned self] in tellControl($0) }
         verifier.isUsed = { [unowned self] in instances.uses($0) }
     }
 
     /// What holds the sandbox, for `hello`.
     var features: [Feature]? {
         guard let features = zygote.features else { return nil }
-        return features + [Feature(name: "cgroup", state: cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)")]
+        let group = cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)"
+        return features + [Feature(name: "cgroup", state: group)]
     }
 
     // MARK: Sockets

@@ -8,7 +8,9 @@ public struct NodeAgentError: Error, Sendable, CustomStringConvertible {
 
     public init(code: String, message: String) { (self.code, self.message) = (code, message) }
 
-    static func badRequest(_ message: String) -> NodeAgentError { NodeAgentError(code: "bad_request", message: message) }
+    static func badRequest(_ message: String) -> NodeAgentError {
+        NodeAgentError(code: "bad_request", message: message)
+    }
 
     public var description: String { message }
 }

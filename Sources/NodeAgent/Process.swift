@@ -1,4 +1,5 @@
 // Facts and limits of this process itself.
+import CLinux
 import Glibc
 public import Syscall
 
@@ -12,11 +13,15 @@ public enum Process {
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
+    /// Makes malloc give memory back at once: what a deployment or a burst of links took must not stay with a
+    /// daemon that idles most of its life.
+    public static func keepSmall() { locum_malloc_frugally() }
+
     /// Where the programs lie that belong to this one.
     public static func folderOfThisProgram() throws(SyscallError) -> String {
         let path = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-            guard let base = buffer.baseAddress else { return }
-            count = max(0, readlink("/proc/self/exe", UnsafeMutableRawPointer(base).assumingMemoryBound(to: CChar.self), 4096))
+            guard let base = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+            count = max(0, readlink("/proc/self/exe", base.assumingMemoryBound(to: CChar.self), 4096))
         }
         guard let slash = path.lastIndex(of: UInt8(ascii: "/")) else {
             throw SyscallError(stage: "read /proc/self/exe")

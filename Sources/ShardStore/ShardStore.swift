@@ -3,7 +3,7 @@
 // folder's lock, so there is one writer: a temporary file found at the start is a leftover of a crash.
 //
 // A file enters by fsync and rename, so the store never holds a part of a shard; `flush` makes the renames
-// last before the registry may refer to them. What the registry does not refer to is collected by `retain`.
+// last before the registry may refer to them. What the registry does not refer to is removed by `collect`.
 import Glibc
 public import Syscall
 
@@ -110,15 +110,12 @@ public final class ShardStore {
         try Self.names(in: folder).compactMap { ShardDigest(hex: $0) }
     }
 
-    /// Removes all shards but those in `digests`, and damaged ones set aside. Answers how many went.
-    @discardableResult
-    public func retain(_ digests: Set<ShardDigest>) throws(ShardStoreError) -> Int {
-        var removed = 0
-        for name in try Self.names(in: folder) {
-            let stale = ShardDigest(hex: name).map { !digests.contains($0) } ?? name.hasSuffix(Self.damaged)
-            if stale && unlink("\(folder)/\(name)") == 0 { removed += 1 }
+    /// Begins to remove all shards but those in `digests`, and damaged ones set aside.
+    public func collect(keeping digests: Set<ShardDigest>) throws(ShardStoreError) -> ShardCollection {
+        let stale = try Self.names(in: folder).filter { name in
+            ShardDigest(hex: name).map { !digests.contains($0) } ?? name.hasSuffix(Self.damaged)
         }
-        return removed
+        return ShardCollection(stale.map { "\(folder)/\($0)" })
     }
 
     private static let damaged = ".damaged"

@@ -37,6 +37,7 @@ func say(_ text: String) {
 
 do {
     let options = try options(CommandLine.arguments)
+    Process.keepSmall()
     Process.raiseDescriptorLimit()
     let loop = try EventLoop()
     let launcher = try Launcher(programs: try Process.folderOfThisProgram())

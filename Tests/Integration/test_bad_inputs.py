@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ FOLDERS = {
     "a negative width": (edit_json("config.json", lambda c: c.update(hidden_size=-64)), "hidden_size"),
     "a width as text": (edit_json("config.json", lambda c: c.update(hidden_size="64")), "hidden_size"),
     "a width that does not divide": (edit_json("config.json", lambda c: c.update(num_attention_heads=5)), "config.json"),
-    "more chosen experts than there are": (edit_json("config.json", lambda c: c.update(num_experts_per_tok=99)), "num_experts_per_tok"),
+    "more chosen experts than there are": (edit_json("config.json", lambda c: c.update(num_experts_per_tok=99)), "experts per token"),
     "another activation": (edit_json("config.json", lambda c: c.update(hidden_act="gelu")), "hidden_act"),
     "rotary scaling": (edit_json("config.json", lambda c: c.update(rope_scaling={"type": "yarn", "factor": 4.0})), "rope_scaling"),
     "the vocabulary is a lie": (edit_json("config.json", lambda c: c.update(vocab_size=51200)), "embed_tokens"),
@@ -229,7 +230,7 @@ def test_a_full_disk_is_said_and_nothing_stays(tmp_path):
         pytest.skip("needs root: mounts a small tmpfs")
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(small)], check=True)
     try:
         with Daemon(small / "data") as daemon:
             with pytest.raises(Failed) as failure:
@@ -260,6 +261,16 @@ def frames():
         yield bytes([1, random.randrange(12)]) + random.randbytes(random.randrange(80))
 
 
+def connect(peer):
+    """A full backlog is no failure: node takes the next connection in its own time."""
+    for _ in range(500):
+        try:
+            return peer.connect("invoke.sock")
+        except BlockingIOError:
+            time.sleep(0.01)
+    raise AssertionError("node takes no connection any more")
+
+
 def test_a_rude_peer_on_the_invocation_socket_harms_nobody(running):
     path = running.data / "run/invoke.sock"
     here = os.getcwd()
@@ -268,7 +279,7 @@ def test_a_rude_peer_on_the_invocation_socket_harms_nobody(running):
         for frame in frames():
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
                 peer.settimeout(5)
-                peer.connect("invoke.sock")
+                connect(peer)
                 try:
                     peer.send(frame)
                     peer.send(frame)
@@ -276,7 +287,7 @@ def test_a_rude_peer_on_the_invocation_socket_harms_nobody(running):
                     pass
         # Descriptors that nobody asked for.
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-            peer.connect("invoke.sock")
+            connect(peer)
             socket.send_fds(peer, [b"\x01\x03\x00\x00\x00\x00"], [0] * 200)
     finally:
         os.chdir(here)

@@ -327,4 +327,18 @@ import Wire
             return
         }
     }
+
+    @Test("Control hears nothing before its greeting, also when a request waits")
+    func greetingFirst() throws {
+        let h = try Harness()
+        let caller = try h.connectCaller()
+        let control = try h.connectControl()
+        try h.request(caller, .acquireNamed(request: 1, functions: ["m/x"]))
+        try h.settle()
+        try h.zygoteStarts()
+        guard case .hello = try h.event(control), case .acquire = try h.event(control) else {
+            Issue.record("the question came before the greeting, or never")
+            return
+        }
+    }
 }

@@ -29,8 +29,10 @@ import Wire
         try h.command(control, .mayDeploy(deployment: id, probe: true))
         let importer = try h.until("the import") { h.importers.count > before ? h.importers[before].channel : nil }
         let start = try #require(try h.next(importer, "start"))
-        guard case .start(let given, ["config.json", "model.safetensors"], false) = try ImportCommand(frame: start.bytes)
-        else { throw Harness.Missing(what: "start") }
+        guard case .start(let given, let files, false) = try ImportCommand(frame: start.bytes) else {
+            throw Harness.Missing(what: "start")
+        }
+        #expect(files == ["config.json", "model.safetensors"])
         #expect(given.probe)
         #expect(start.descriptors.count == 2)
         return Begun(cli: cli, importer: importer, id: id)
@@ -213,6 +215,17 @@ import Wire
         try h.command(control, .rejected(deployment: begun.id, code: "bad_manifest", message: "no"))
         #expect(try h.failure(begun.cli).code == "bad_manifest")
         #expect(h.files("shards").count == 1)
+    }
+
+    @Test("No import starts while shards are being collected")
+    func collectionFirst() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        for byte in 0..<60 as Range<UInt8> { _ = try h.store([byte]) }
+        try h.command(control, .retain(digests: [], last: true))
+        let begun = try begin(h, control)
+        #expect(h.files("shards").isEmpty)
+        withExtendedLifetime(begun) {}
     }
 
     @Test("A damaged shard is found by verify and set aside")

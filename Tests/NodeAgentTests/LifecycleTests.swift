@@ -100,6 +100,9 @@ import Wire
         guard case .ready = try h.event(control) else { return }
         locum_status_begin(status)
         locum_status_end(status, 3)
+        // The worker reads its shard.
+        var byte: UInt8 = 0
+        #expect(pread(worker.shard.raw, &byte, 1, 0) == 1)
         try h.command(control, .report(request: UsageReport.detailed | 1))
         guard case .warm = try h.event(control), case .usage(_, let usage) = try h.event(control) else {
             Issue.record("no report")
@@ -139,7 +142,8 @@ import Wire
         try h.exited(expert, status: SIGKILL)
         guard case .exited(1, _, _, let reason, _) = try h.event(control) else { return }
         #expect(reason.contains("may not make"))
-        let router = try h.warmInstance(control, instance: 2, function: 20, name: "m/router", runtime: .router, callees: [10])
+        let router = try h.warmInstance(
+            control, instance: 2, function: 20, name: "m/router", runtime: .router, callees: [10])
         try router.send(.acquire(request: 1, callees: [0]))
         guard case .acquire(_, 2, _, [], [10]) = try h.event(control) else {
             Issue.record("a router's own callee was not asked for")

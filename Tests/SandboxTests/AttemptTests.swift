@@ -17,7 +17,7 @@ struct AttemptTests {
         let probe = try ProbeProcess("attempts", as: user)
         let attempts = probe.lines().map { line in
             let parts = line.split(separator: " ", maxSplits: 2).map(String.init)
-            return Attempt(name: parts[0], walls: parts.count > 1 ? parts[1] : "", answer: parts.count > 2 ? parts[2] : "")
+            return Attempt(name: parts[0], walls: parts.dropFirst().first ?? "", answer: parts.dropFirst(2).first ?? "")
         }
         #expect(probe.end() == 0, "\(attempts.last.map { "\($0)" } ?? "")")
         return attempts
@@ -25,14 +25,17 @@ struct AttemptTests {
 
     private let killed = "signal \(SIGSYS)"
 
-    @Test("every attempt fails in an expert and in a router, as root and as an ordinary user", arguments: ProbeProcess.users)
+    @Test(
+        "every attempt fails in an expert and in a router, as root and as an ordinary user",
+        arguments: ProbeProcess.users)
     func fails(user: UInt32) throws {
         let attempts = try run(as: user)
         for walls in ["expert", "router"] {
             let made = attempts.filter { $0.walls == walls }
             #expect(made.count >= Int(probe_count()))
             for attempt in made where attempt.name != "trap" && attempt.name != "abort" && attempt.name != "uid-0" {
-                let failed = attempt.answer == killed || attempt.answer == "errno \(ENOSYS)"
+                let failed =
+                    attempt.answer == killed || attempt.answer == "errno \(ENOSYS)"
                     // The kernel may be built without 32-bit programs.
                     || attempt.name == "i386-getpid" && attempt.answer == "signal \(SIGSEGV)"
                 #expect(failed, "\(attempt.name) in the \(walls): \(attempt.answer)")
@@ -51,8 +54,9 @@ struct AttemptTests {
             #expect(answers == [killed, killed], "\(name): \(answers)")
         }
         // libc asks for clone3 first and must hear that there is none.
-        #expect(attempts.filter { $0.name == "clone3" && $0.walls != "unfiltered" }.map(\.answer)
-            == Array(repeating: "errno \(ENOSYS)", count: 2))
+        #expect(
+            attempts.filter { $0.name == "clone3" && $0.walls != "unfiltered" }.map(\.answer)
+                == Array(repeating: "errno \(ENOSYS)", count: 2))
     }
 
     @Test("the other walls hold where the filter is missing", arguments: ProbeProcess.users)

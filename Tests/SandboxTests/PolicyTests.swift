@@ -16,12 +16,14 @@ struct PolicyTests {
         #expect(Set(SeccompPolicy.expert.allowedCalls).isSubset(of: SeccompPolicy.router.allowedCalls))
     }
 
-    @Test("no policy allows what opens, starts, connects, traces or changes rights, under any condition", arguments: all)
+    @Test(
+        "no policy allows what opens, starts, connects, traces or changes rights, under any condition", arguments: all)
     func forbidden(policy: SeccompPolicy) {
         let never = [
             "open", "openat", "openat2", "execve", "execveat", "fork", "vfork", "clone", "clone3", "socket", "connect",
-            "bind", "ptrace", "process_vm_readv", "kill", "tgkill", "mount", "unshare", "setns", "bpf", "io_uring_setup",
-            "prctl", "ioctl", "setuid", "capset", "memfd_create", "userfaultfd", "perf_event_open", "pidfd_getfd",
+            "bind", "ptrace", "process_vm_readv", "kill", "tgkill", "mount", "unshare", "setns", "bpf",
+            "io_uring_setup", "prctl", "ioctl", "setuid", "capset", "memfd_create", "userfaultfd", "perf_event_open",
+            "pidfd_getfd",
         ]
         #expect(Set(policy.allowedCalls).isDisjoint(with: never))
     }

@@ -71,6 +71,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         Refusal("{% if x %}{% endfor %}", "'endfor' has nothing to belong to", "template_syntax"),
         Refusal("{{ }}", "a value expected, but there is '}}'", "template_syntax"),
         Refusal("{{ 1 + }}", "a value expected", "template_syntax"),
+        Refusal("{{ 1 + not (2) }}", "a value expected, but there is 'not'", "template_syntax"),
         Refusal("{{ (1 }}", "no end", "template_syntax"),
         Refusal("{{ a b }}", "'}}' expected, but there is 'b'", "template_syntax"),
         Refusal("{% set loop = 1 %}", "'loop' cannot be assigned to", "template_syntax"),

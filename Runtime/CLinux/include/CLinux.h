@@ -96,6 +96,10 @@ int locum_thread_start(void (*body)(void *), void *argument, size_t stack);
 void locum_set_thread_name(const char *name);
 /// One malloc arena for all threads of this process (M_ARENA_MAX), so that lanes cost no heap of their own.
 void locum_single_arena(void);
+/// Blocks of `bytes` and more get a mapping of their own and leave nothing in the heap when they are freed; the
+/// heap keeps twice as much at its end. Low for a process that needs a large block now and then and has to stay
+/// small, high for one that needs such blocks all the time.
+void locum_map_blocks_from(int bytes);
 
 // --- link headers: what travels on a lane (see module Link) -----------------------------------
 #define LOCUM_CALL_MAGIC 0x4C41434Cu

@@ -19,7 +19,7 @@ extension SeccompPolicy {
             allow("fallocate", because: "a full disk shows at once"),
             allow("fsync", because: "a shard is on disk before it is named"),
             allow("fdatasync", because: "the same"),
-            allow("fadvise64", because: "read ahead; and let go of what was read, so that the page cache keeps the rest"),
+            allow("fadvise64", because: "read ahead, and let go of what was read for good"),
             allow("close", because: "each file when it is done"),
             allow("fcntl", .equal(1, 3), because: "F_GETFL: whether a descriptor may be read or written"),
             allow("fcntl", .equal(1, 4), because: "F_SETFL: O_NONBLOCK"),

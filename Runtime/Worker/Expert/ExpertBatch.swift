@@ -5,8 +5,8 @@ import Syscall
 
 /// One lane's collected calls.
 final class ExpertBatch {
-    /// Most calls collected at once: as many as one wait reports.
-    static let mostCalls = 64
+    /// Most calls collected at once, and events of one wait.
+    static let mostCalls = 32
 
     private let model: ExpertModel
     private let scratch: ExpertScratch
@@ -19,6 +19,8 @@ final class ExpertBatch {
     /// Pairs of each expert, then where the next one goes.
     private let counts: UnsafeMutablePointer<UInt32>
     private(set) var pairs = 0
+    /// The first pair while it is the only one, so that a decode step of one sequence touches no table.
+    private var only = Pair(input: nil, output: nil, expert: 0)
 
     /// A pair as read from the arenas, once.
     private struct Pair {
@@ -48,12 +50,14 @@ final class ExpertBatch {
     /// Takes a call's pairs on. False, and none is taken, when one names a row or expert that is not there.
     func add(_ call: LaneCall) -> Bool {
         let row = model.width * 4
+        if pairs == 1 { arrived[0] = only }
         for index in 0..<call.pairs {
             let pair = call.pair(index)
             guard Int(pair.row) < call.rows, Int(pair.expert) < model.experts.count else { return false }
-            arrived[pairs + index] = Pair(
+            let read = Pair(
                 input: call.input + Int(pair.row) * row,
                 output: (call.output + index * row).assumingMemoryBound(to: Float.self), expert: Int(pair.expert))
+            if pairs == 0, call.pairs == 1 { only = read } else { arrived[pairs + index] = read }
         }
         pairs += call.pairs
         return true
@@ -62,11 +66,9 @@ final class ExpertBatch {
     /// Computes all pairs taken on.
     func compute() {
         if pairs == 1 {
-            // What a decode step of one sequence brings: nothing to sort.
-            let pair = arrived[0]
-            withUnsafePointer(to: pair.input) { input in
-                withUnsafePointer(to: pair.output) { output in
-                    scratch.apply(model.experts[pair.expert], inputs: input, outputs: output, count: 1)
+            withUnsafePointer(to: only.input) { input in
+                withUnsafePointer(to: only.output) { output in
+                    scratch.apply(model.experts[only.expert], inputs: input, outputs: output, count: 1)
                 }
             }
         } else if pairs > 1 {

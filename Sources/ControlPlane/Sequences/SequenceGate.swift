@@ -23,6 +23,9 @@ final class SequenceGate: Sendable {
     /// Running and waiting sequences.
     var load: (active: Int, waiting: Int) { state.withLock { ($0.active, $0.places - $0.active) } }
 
+    /// Sequences in line for a turn.
+    var waiting: Int { state.withLock { $0.waiting.count } }
+
     /// Takes `count` places, or none when they are not free. Each is given back by `leave` or `abandon`.
     func reserve(_ count: Int) -> Bool {
         state.withLock { state in

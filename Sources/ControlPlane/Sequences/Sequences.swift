@@ -9,6 +9,10 @@ public import Wire
 public final class Sequences: Sendable {
     /// Tries in a row that may bring nothing new.
     static let mostTries = 5
+    /// How often a router full of others' sequences is asked again, and how long between: a minute in all. It is
+    /// also full for a moment when one was cancelled and it computes.
+    static let mostBusyTries = 600
+    static let busyPause = Duration.milliseconds(100)
 
     private let routers: RouterDirectory
     private let controller: Controller
@@ -68,18 +72,20 @@ public final class Sequences: Sendable {
 
     private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var replay = Replay(spec)
-        var tries = 0
+        var (tries, busyTries) = (0, 0)
         let revision = await controller.revision(model)
         while !Task.isCancelled {
-            let outcome = await attempt(model, &replay, sink)
-            switch outcome {
+            switch await attempt(model, &replay, sink) {
             case .ended: return
+            case .busy(let reason):
+                busyTries += 1
+                guard busyTries <= Self.mostBusyTries else { return giveUp(model, reason, sink) }
+                try? await Task.sleep(for: Self.busyPause)
             case .lost(let progress, let reason):
                 tries = progress ? 1 : tries + 1
-                guard tries <= Self.mostTries else {
-                    sink.yield(.failed(code: "unavailable", parameter: "", message: "\(model) could not be served: \(reason)"))
-                    return
-                }
+                guard tries <= Self.mostTries else { return giveUp(model, reason, sink) }
+                // At once after progress: a crash should not be felt.
+                if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
             }
             if replay.hasOutput, await controller.revision(model) != revision {
                 sink.yield(.failed(
@@ -87,13 +93,17 @@ public final class Sequences: Sendable {
                     message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
                 return
             }
-            // At once after progress: a crash should not be felt.
-            if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
         }
+    }
+
+    private func giveUp(_ model: String, _ reason: String, _ sink: AsyncStream<RouterEvent>.Continuation) {
+        sink.yield(.failed(code: "unavailable", parameter: "", message: "\(model) could not be served: \(reason)"))
     }
 
     private enum Outcome {
         case ended
+        /// The router has no place; this sequence had none yet.
+        case busy(reason: String)
         /// The router is gone or refuses; `progress`: it had brought something new.
         case lost(progress: Bool, reason: String)
     }
@@ -119,8 +129,9 @@ public final class Sequences: Sendable {
             case .lost(let reason):
                 await routers.discard(model, router)
                 return .lost(progress: progress, reason: reason)
+            case .event(.failed("busy", _, let message)): return .busy(reason: message)
             case .event(.failed(let code, _, let message)) where Self.passing.contains(code):
-                if code != "busy" { await routers.discard(model, router) }
+                await routers.discard(model, router)
                 return .lost(progress: progress, reason: message)
             case .event(let event):
                 guard let fresh = replay.passOn(event) else { continue }
@@ -135,7 +146,7 @@ public final class Sequences: Sendable {
     }
 
     /// Failures of a router that another try may not meet.
-    private static let passing: Set<String> = ["draining", "busy", "lost", "unavailable", "crashed", "broken"]
+    private static let passing: Set<String> = ["draining", "lost", "unavailable", "crashed", "broken"]
 }
 
 extension RouterEvent {

@@ -65,7 +65,10 @@ struct AnswerHead: Sendable {
     }
 
     /// The last chunk of a stream that asked for it.
-    func usageChunk(_ kind: String) -> JSONValue? { includesUsage ? object(kind, choices: [], usage: usage) : nil }
+    func usageChunk(_ kind: String) -> JSONValue? {
+        // `nil` alone would be a JSON null here.
+        includesUsage ? object(kind, choices: [], usage: usage) : JSONValue?.none
+    }
 }
 
 extension FinishReason {

@@ -34,7 +34,8 @@ struct ChatRequest: Sendable {
             var sampling = common.sampling
             sampling.choice = UInt32(choice)
             return GenerateSpec(
-                prompt: .chat(turns), sampling: sampling, maxTokens: maxTokens, stop: common.stop, topLogprobs: topLogprobs)
+                prompt: .chat(turns), sampling: sampling, maxTokens: maxTokens, stop: common.stop, topLogprobs: topLogprobs,
+                ignoresEnd: common.ignoresEnd)
         }
     }
 

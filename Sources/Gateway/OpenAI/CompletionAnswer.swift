@@ -6,7 +6,7 @@ struct CompletionAnswer: Answer {
 
     private struct Choice: Sendable {
         var text = ""
-        var logprobs = CompletionLogprobs(offset: 0)
+        var logprobs: CompletionLogprobs
         var promptText = ""
         var finish: FinishReason?
         /// The prompt still has to be sent (echo); with log-probabilities once they are all there.
@@ -17,13 +17,16 @@ struct CompletionAnswer: Answer {
     private var choices: [Choice]
     private let echo: Bool
     private let scored: Bool
+    private let tokensAsIDs: Bool
 
     init(_ request: CompletionRequest, created: Int64) {
         let count = request.prompts.count * request.common.choices
         head = AnswerHead(
             prefix: "cmpl-", model: request.common.model, choices: count, perPrompt: request.common.choices,
             includesUsage: request.common.includesUsage, created: created)
-        choices = Array(repeating: Choice(), count: count)
+        tokensAsIDs = request.common.tokensAsIDs
+        let none = CompletionLogprobs(offset: 0, asIDs: tokensAsIDs)
+        choices = Array(repeating: Choice(logprobs: none), count: count)
         (echo, scored) = (request.echo, request.logprobs != nil)
     }
 
@@ -31,7 +34,8 @@ struct CompletionAnswer: Answer {
         head.count(index, event)
         switch event {
         case .started(_, let text):
-            choices[index].logprobs = CompletionLogprobs(offset: echo ? 0 : text.unicodeScalars.count)
+            choices[index].logprobs = CompletionLogprobs(
+                offset: echo ? 0 : text.unicodeScalars.count, asIDs: tokensAsIDs)
             guard echo else { return [] }
             choices[index].text = text
             choices[index].promptText = text

@@ -10,15 +10,16 @@ struct CompletionLogprobs: Sendable {
     private var offsets: [JSONValue] = []
     /// Code points before the next token.
     private var offset: Int
+    private let asIDs: Bool
 
-    init(offset: Int) { self.offset = offset }
+    init(offset: Int, asIDs: Bool) { (self.offset, self.asIDs) = (offset, asIDs) }
 
     var isEmpty: Bool { tokens.isEmpty }
 
     /// - Parameter hasScore: false for a prompt's first token, before which there is nothing.
     mutating func add(_ score: TokenScore, hasScore: Bool = true) {
         let token = score.token
-        tokens.append(.string(Self.text(token.bytes)))
+        tokens.append(.string(name(token)))
         // A token that begins within a code point belongs where that one begins.
         let inside = token.bytes.first.map { $0 & 0xC0 == 0x80 } ?? false
         offsets.append(.integer(inside ? max(offset - 1, 0) : offset))
@@ -31,7 +32,7 @@ struct CompletionLogprobs: Sendable {
         logprobs.append(token.jsonLogprob)
         // The chosen token is always among them, so there may be one more than was asked for.
         let all = score.top.contains { $0.id == token.id } ? score.top : score.top + [token]
-        top.append(.object(all.map { .init(name: Self.text($0.bytes), value: $0.jsonLogprob) }))
+        top.append(.object(all.map { .init(name: name($0), value: $0.jsonLogprob) }))
     }
 
     /// What was added since the last call.
@@ -46,6 +47,8 @@ struct CompletionLogprobs: Sendable {
             "text_offset": .array(offsets),
         ]
     }
+
+    private func name(_ token: ScoredToken) -> String { asIDs ? "token_id:\(token.id)" : Self.text(token.bytes) }
 
     /// A token's text; bytes that are no UTF-8 by themselves are written as OpenAI writes them.
     static func text(_ bytes: [UInt8]) -> String {

@@ -43,7 +43,7 @@ struct CompletionRequest: Sendable {
                 sampling.choice = UInt32(choice)
                 return GenerateSpec(
                     prompt: prompt, sampling: sampling, maxTokens: maxTokens, stop: common.stop, topLogprobs: logprobs,
-                    promptScores: echo && logprobs != nil)
+                    promptScores: echo && logprobs != nil, ignoresEnd: common.ignoresEnd)
             }
         }
     }

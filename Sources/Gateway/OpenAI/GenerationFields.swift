@@ -18,6 +18,10 @@ struct GenerationFields: Sendable {
     let stream: Bool
     /// A last chunk with the usage.
     let includesUsage: Bool
+    /// Go on behind the model's end tokens (llama-server's and vLLM's `ignore_eos`), for measurements.
+    let ignoresEnd: Bool
+    /// Write tokens of log-probabilities as `token_id:N` (vLLM's field): texts of tokens need not be unique.
+    let tokensAsIDs: Bool
 
     /// - Throws: `APIError` 400 with the parameter.
     init(_ fields: RequestFields) throws(APIError) {
@@ -38,6 +42,8 @@ struct GenerationFields: Sendable {
         choices = Int(try fields.integer("n", in: 1...Self.mostChoices) ?? 1)
         stream = try fields.bool("stream") ?? false
         includesUsage = try Self.includesUsage(fields, stream: stream)
+        ignoresEnd = try fields.bool("ignore_eos") ?? false
+        tokensAsIDs = try fields.bool("return_tokens_as_token_ids") ?? false
         try fields.refuse("logit_bias", "no token's probability can be changed") { $0 == .object([]) }
     }
 

@@ -63,7 +63,9 @@ final class NanoModel {
         var mappings: [Mapping] = []
         var views: [ShardView] = []
         for index in 0..<files.files.count {
-            guard let handle = files.files[index] else { throw SyscallError(stage: "find shard \(index)", errno: ENOENT) }
+            guard let handle = files.files[index] else {
+                throw SyscallError(stage: "find shard \(index)", errno: ENOENT)
+            }
             let length = Int(try handle.seekToEnd())
             let mapping = try Mapping(handle.fileDescriptor, count: length, writable: false)
             mappings.append(mapping)

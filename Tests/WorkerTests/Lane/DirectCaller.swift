@@ -15,13 +15,14 @@ final class DirectCaller {
     private(set) var lanes: [Descriptor] = []
     let width: Int
     private let sizes: (request: Int, reply: Int)
+    private let answers: Descriptor
 
     init(_ worker: TestWorker, width: Int, lanes count: Int, request: Int = 1 << 20, reply: Int = 1 << 20) throws {
         (self.worker, self.width, sizes) = (worker, width, (request, reply))
-        let (asks, answers) = (
-            try SharedMemory(name: "request", count: request), try SharedMemory(name: "reply", count: reply)
-        )
+        let asks = try SharedMemory(name: "request", count: request)
+        let answers = try SharedMemory(name: "reply", count: reply)
         self.request = try Mapping(asks.writable.raw, count: request, writable: true)
+        self.answers = answers.readable
         self.reply = try Mapping(answers.readable.raw, count: reply, writable: false)
         let pairs = try (0..<count).map { _ in try Seqpacket.pair() }
         let offer = LinkOffer(
@@ -78,6 +79,13 @@ final class DirectCaller {
     func output(_ call: locum_call, pairs: Int) -> [Float] {
         let start = (reply.base + Int(call.output_offset)).assumingMemoryBound(to: Float.self)
         return Array(UnsafeBufferPointer(start: start, count: pairs * width))
+    }
+
+    /// Bytes of the reply arena that cost memory.
+    func chargedReply() throws -> Int {
+        var status = stat()
+        try check(fstat(answers.raw, &status), "examine the reply arena")
+        return Int(status.st_blocks) * 512
     }
 
     func close() { lanes = [] }

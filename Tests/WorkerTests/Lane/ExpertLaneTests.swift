@@ -12,7 +12,9 @@ import Wire
 
 @Suite("An expert's lanes", .serialized)
 struct ExpertLaneTests {
-    nonisolated(unsafe) private static let model = Result { try NanoModel("qwen2moe", ImportOptions(expertsPerFunction: 0, kvType: "f32")) }
+    nonisolated(unsafe) private static let model = Result {
+        try NanoModel("qwen2moe", ImportOptions(expertsPerFunction: 0, kvType: "f32"))
+    }
 
     private static func caller(lanes: Int = 1, cpus: Int? = nil) throws -> DirectCaller {
         let model = try model.get()
@@ -222,6 +224,22 @@ struct ExpertLaneTests {
             leaver.close()
             #expect(staying.status(staying.call()) == LOCUM_REPLY_OK)
         }
+    }
+
+    @Test("Pages of the reply arena that a large call touched are given back at the next small one")
+    func givesBack() throws {
+        let model = try Self.model.get()
+        let worker = try TestWorker(model, function: 0, cpus: [TestCPUs.all[0]])
+        let caller = try DirectCaller(worker, width: model.config.hidden, lanes: 1, reply: 8 << 20)
+        Self.fill(caller, rows: 64)
+        for pair in 0..<CallLimits.pairs { caller.pairs[pair] = locum_pair(row: UInt32(pair % 64), expert: 1) }
+        #expect(caller.status(caller.call(rows: 64, pairs: CallLimits.pairs)) == LOCUM_REPLY_OK)
+        #expect(try caller.chargedReply() >= CallLimits.pairs * caller.width * 4)
+        let small = caller.call(rows: 64, pairs: 3)
+        #expect(caller.status(small) == LOCUM_REPLY_OK)
+        #expect(try caller.chargedReply() <= 256 << 10)
+        let last = Array(caller.output(small, pairs: 3).suffix(caller.width))
+        #expect(try last == Self.expected(caller, row: 2, expert: 1))
     }
 
     @Test("Drained, a worker ends with code 0 and its callers see the end")

@@ -89,7 +89,7 @@ final class RouterBench {
         turn()
         let answer = try #require(try Seqpacket.receive(node.raw, wait: false))
         #expect(try InvokeRequest(frame: answer.bytes) == .accepted)
-        return BenchCaller(socket: mine)
+        return BenchCaller(socket: mine) { [unowned self] in turn() }
     }
 
     func turn(_ count: Int = 1) {
@@ -131,13 +131,27 @@ final class BenchCaller {
     private(set) var isCutOff = false
     private var assembler = RouterAssembler()
 
-    init(socket: Descriptor) { self.socket = socket }
+    private let turn: () -> Void
+
+    /// - Parameter turn: lets the server read.
+    init(socket: Descriptor, turn: @escaping () -> Void) { (self.socket, self.turn) = (socket, turn) }
 
     func start(_ sequence: UInt64, _ spec: GenerateSpec) throws { try send(sequence, .generate(spec)) }
     func cancel(_ sequence: UInt64) throws { try send(sequence, .cancel) }
 
     private func send(_ sequence: UInt64, _ command: RouterCommand) throws {
-        for frame in RouterFrame.cut(command, sequence: sequence) { try Seqpacket.send(socket.raw, frame.frame) }
+        for frame in RouterFrame.cut(command, sequence: sequence) {
+            // Server and caller share this thread: when the socket is full, the server has to read first.
+            while true {
+                do throws(SyscallError) {
+                    try Seqpacket.send(socket.raw, frame.frame, wait: false)
+                    break
+                } catch {
+                    guard error.errno == EAGAIN else { throw error }
+                    turn()
+                }
+            }
+        }
     }
 
     func receive() throws {

@@ -20,8 +20,8 @@ struct RouterPlumbingTests {
     @Test("Any mixture keeps the limits, and nobody waits for ever")
     func limits() {
         var random = SystemRandomNumberGenerator()
-        for _ in 0..<500 {
-            let needs = (0..<Int.random(in: 1...300, using: &random)).map { _ in
+        for _ in 0..<40 {
+            let needs = (0..<Int.random(in: 1...150, using: &random)).map { _ in
                 need([1, 1, 2, 200, 4000].randomElement(using: &random) ?? 1, logits: Bool.random(using: &random))
             }
             var served: Set<Int> = []
@@ -53,7 +53,7 @@ struct RouterPlumbingTests {
     func partsBounded() throws {
         var parts = CommandParts(context: 16)
         let piece = [UInt8](repeating: 7, count: 40_000)
-        for round in 0..<30 {
+        for round in 0..<3 {
             for sequence in 0..<UInt64(CommandParts.mostEntries) {
                 _ = try parts.add(RouterFrame(sequence: sequence, last: false, part: piece))
             }

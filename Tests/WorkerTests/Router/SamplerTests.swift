@@ -19,7 +19,7 @@ struct SamplerTests {
     }
 
     /// Which tokens come up in many draws.
-    private func support(_ logits: [Float], _ spec: SamplingSpec, draws: Int = 4000) throws -> Set<Int32> {
+    private func support(_ logits: [Float], _ spec: SamplingSpec, draws: Int = 1000) throws -> Set<Int32> {
         var sampler = Sampler()
         let plan = try plan(spec)
         return try logits.withUnsafeBufferPointer { logits in
@@ -57,9 +57,9 @@ struct SamplerTests {
     @Test("top-k keeps the best k, ties by lower id, however many tokens there are")
     func topK() throws {
         #expect(try support([1, 5, 5, 5, 0], SamplingSpec(temperature: 1, topK: 2)) == [1, 2])
-        let many = (0..<5000).map { Float(($0 * 7919) % 5000) / 5000 }
+        let many = (0..<1500).map { Float(($0 * 7919) % 1500) / 1500 }
         let best = Set(many.indices.sorted { many[$0] > many[$1] }.prefix(5).map { Int32($0) })
-        #expect(try support(many, SamplingSpec(temperature: 5, topK: 5)) == best)
+        #expect(try support(many, SamplingSpec(temperature: 5, topK: 5), draws: 200) == best)
     }
 
     @Test("top-p keeps the fewest tokens that reach the share, and always one")
@@ -82,7 +82,7 @@ struct SamplerTests {
     @Test("Tokens come up as often as their probability says", arguments: [Float(0.5), 1, 2])
     func frequencies(temperature: Float) throws {
         let logits: [Float] = [0, 1, -1, 2, 0.5]
-        let draws = 20_000
+        let draws = 5000
         var counts = [Double](repeating: 0, count: logits.count)
         var sampler = Sampler()
         let plan = try plan(SamplingSpec(temperature: temperature, seed: 7))

@@ -53,8 +53,9 @@ final class TableModel: SequenceModel {
         if let token = script?(tokens) { return (0..<vocabulary).map { $0 == Int(token) ? 9 : 0 } }
         var state: UInt64 = 1469_5981_0393_4665_6037 % (1 << 63)
         for token in tokens { state = (state ^ UInt64(UInt32(bitPattern: token))) &* 0x100_0000_01B3 }
-        return (0..<vocabulary).map { id in
-            Float(4 * Philox.uniform(seed: state, choice: 0, position: UInt32(id)) - 2)
+        return (0..<vocabulary).map { _ in
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Float(state >> 40) * 0x1p-22 - 2
         }
     }
 

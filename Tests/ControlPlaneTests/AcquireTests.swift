@@ -1,0 +1,112 @@
+// Acquiring: names become functions, functions get one instance each, and a caller gets what it may have.
+import FunctionModel
+import Testing
+import Wire
+
+@testable import ControlPlane
+
+@Suite struct AcquireTests {
+    @Test("The first to ask starts an instance, the second gets the same one")
+    func oneInstance() async throws {
+        let (controller, node) = try await plane()
+        let first = await node.acquire(["m/router"])
+        let second = await node.acquire(["m/router"])
+        guard case .granted(_, let a) = first, case .granted(_, let b) = second else {
+            Issue.record("not granted: \(String(describing: first)) \(String(describing: second))")
+            return
+        }
+        #expect(a == b)
+        #expect(node.spawned.count == 1)
+        let status = await controller.status(active: 0, queued: 0)
+        #expect(status.coldStarts == 1 && status.warmAcquisitions == 1)
+    }
+
+    @Test("A router is told its model's experts in order, an expert none")
+    func callees() async throws {
+        let (controller, node) = try await plane()
+        _ = await node.acquire(["m/router", "m/L00-E001"])
+        let router = try #require(node.spawned.first { $0.runtime == .router })
+        let names = try await controller.describe("m").functions.dropFirst().map(\.name)
+        #expect(router.callees.count == 3 && names.count == 3)
+        #expect(router.sequences == 2 && router.lanes == 2)
+        let expert = try #require(node.spawned.first { $0.runtime == .expert })
+        #expect(expert.callees.isEmpty && expert.name == "m/L00-E001")
+        #expect(router.callees[1] == expert.function)
+    }
+
+    @Test("A name that does not exist is denied with names that resemble it")
+    func unknownName() async throws {
+        let (_, node) = try await plane()
+        guard case .denied(_, let code, let message)? = await node.acquire(["m/ruoter"]) else {
+            Issue.record("granted")
+            return
+        }
+        #expect(code == "not_found")
+        #expect(message.contains("m/router"))
+        #expect(node.spawned.isEmpty)
+    }
+
+    @Test("A router may invoke its own list and nothing else")
+    func rights() async throws {
+        let (_, node) = try await plane(deployed: [draft("a"), draft("b")])
+        _ = await node.acquire(["a/router", "b/router"])
+        let router = try #require(node.spawned.first { $0.name == "a/router" })
+        let other = try #require(node.spawned.first { $0.name == "b/router" })
+        guard case .granted? = await node.acquire([router.callees[0]], caller: router.instance) else {
+            Issue.record("its own expert was denied")
+            return
+        }
+        guard case .denied(_, let code, _)? = await node.acquire([other.callees[0]], caller: router.instance) else {
+            Issue.record("a foreign expert was granted")
+            return
+        }
+        #expect(code == "denied")
+    }
+
+    @Test("After a crash the next to ask gets a new instance, and the crash is counted")
+    func crash() async throws {
+        let (controller, node) = try await plane()
+        _ = await node.acquire(["m/L00-E000"])
+        node.crash(try #require(node.spawned.first).instance)
+        _ = await node.acquire(["m/L00-E000"])
+        #expect(node.spawned.count == 2)
+        #expect(Set(node.spawned.map(\.instance)).count == 2)
+        #expect(await controller.status(active: 0, queued: 0).crashes == 1)
+    }
+
+    @Test("A function whose instance is leaving gets a second one")
+    func whileDraining() async throws {
+        let (controller, node) = try await plane()
+        _ = await node.acquire(["m/L00-E000"])
+        let first = try #require(node.spawned.first).instance
+        node.state.withLock { _ = $0.stubborn.insert(first) }
+        await controller.order([first], grace: .seconds(1))
+        _ = await node.acquire(["m/L00-E000"])
+        #expect(node.spawned.count == 2)
+        #expect(await controller.instances().map(\.state).sorted() == ["draining", "ready"])
+    }
+
+    @Test("When the store cannot reserve numbers the caller is told why, and nothing starts")
+    func storeFails() async throws {
+        let store = MemoryStore()
+        let (_, node) = try await plane(store)
+        store.fail(with: .init(code: "disk_full", message: "no space"))
+        guard case .denied(_, "disk_full", _)? = await node.acquire(["m/router"]) else {
+            Issue.record("granted")
+            return
+        }
+        #expect(node.spawned.isEmpty)
+    }
+
+    @Test("When the session with node ends, its instances are forgotten and start anew with the next session")
+    func sessionLost() async throws {
+        let (controller, node) = try await plane()
+        _ = await node.acquire(["m/router", "m/L00-E000"])
+        await controller.disconnected()
+        #expect(await controller.instances().isEmpty)
+        let again = await FakeNode(controller)
+        _ = await again.acquire(["m/router"])
+        #expect(again.spawned.count == 1)
+        #expect(again.retained.count == 4)
+    }
+}
