@@ -108,5 +108,6 @@ let package = Package(
         tests("TokenizerTests", ["Tokenizer"]),
         tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),
         tests("TemplateTests", ["Template", "Tokenizer"]),
+        tests("WorkerTests", ["Worker", "ModelImport", "CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels", "Tokenizer", "Template"]),
     ]
 )

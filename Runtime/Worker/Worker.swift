@@ -50,6 +50,8 @@ public enum Worker {
         let channel = Descriptor(owning: context.channel)
         do {
             let parts = try WorkerParts(context)
+            // Never given up: when this returns the process ends, and another lane may be reading the shard until then.
+            _ = Unmanaged.passRetained(parts)
             switch context.runtime {
             case .expert:
                 let server = try ExpertServer(parts, channel: channel)

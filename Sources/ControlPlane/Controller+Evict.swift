@@ -30,11 +30,17 @@ extension Controller {
 
     /// Ends all instances of functions that match; answers how many.
     func end(grace: Duration, _ matches: (FunctionRecord) -> Bool) async -> Int {
-        let routers = table.all.filter { $0.function.runtime == .router && matches($0.function) }.map(\.id)
+        func living(_ runtime: Runtime) -> [UInt64] {
+            table.all.filter { $0.function.runtime == runtime && matches($0.function) }.map(\.id)
+        }
+        let routers = living(.router)
+        // Some of these end with their router already.
+        var ended = Set(routers + living(.expert))
         await endAndWait(routers, grace: grace)
-        let others = table.all.filter { $0.function.runtime == .expert && matches($0.function) }.map(\.id)
-        await endAndWait(others, grace: grace)
-        return routers.count + others.count
+        let experts = living(.expert)
+        ended.formUnion(experts)
+        await endAndWait(experts, grace: grace)
+        return ended.count
     }
 
     private func endAndWait(_ instances: [UInt64], grace: Duration) async {

@@ -4,8 +4,8 @@
 // with the output so far as `resumed`.
 import Glibc
 public import Link
-public import Syscall
 import Synchronization
+public import Syscall
 public import Wire
 
 /// What a stream of a sequence yields.

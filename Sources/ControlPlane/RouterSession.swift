@@ -1,8 +1,8 @@
 // What a RouterClient and its thread share. The thread alone touches the socket and the assembler; streams and
 // commands waiting to be sent are behind a lock. A socket pair wakes the thread.
 import Glibc
-import Syscall
 import Synchronization
+import Syscall
 import Wire
 
 /// One connection to a router, with the sequences on it.

@@ -35,7 +35,8 @@ final class Evaluation {
     func run(_ ids: [Int32]) throws(EvaluationError) -> PromptRun {
         sequence += 1
         let spec = GenerateSpec(
-            prompt: .tokens(ids), sampling: SamplingSpec(temperature: 0, repetitionPenalty: 1), maxTokens: Self.generated,
+            prompt: .tokens(ids), sampling: SamplingSpec(temperature: 0, repetitionPenalty: 1),
+            maxTokens: Self.generated,
             ignoresEnd: true, trace: true)
         do {
             for frame in RouterFrame.cut(RouterCommand.generate(spec), sequence: sequence) {

@@ -39,7 +39,8 @@ struct SafetensorsReader {
     /// An array of int32, flat; nil when there is none of that name.
     func integers(_ name: String) throws(SafetensorsError) -> [Int32]? {
         guard let entry = entries[name] else { return nil }
-        guard entry.dtype == "I32", let place = entry.data_offsets, place.count == 2, place[0] >= 0, place[0] <= place[1],
+        guard entry.dtype == "I32", let place = entry.data_offsets, place.count == 2, place[0] >= 0,
+            place[0] <= place[1],
             place[1] <= payload.count, (place[1] - place[0]) % 4 == 0
         else { throw SafetensorsError(description: "\(path): \(name) is not an int32 array within the file") }
         return stride(from: place[0], to: place[1], by: 4).map { start in
@@ -68,7 +69,8 @@ struct SafetensorsWriter {
             for shift in [0, 8, 16, 24] as [UInt32] { payload.append(UInt8(truncatingIfNeeded: word >> shift)) }
         }
         let sizes = shape.map(String.init).joined(separator: ",")
-        header.append(#""\#(name)":{"dtype":"\#(type)","shape":[\#(sizes)],"data_offsets":[\#(start),\#(payload.count)]}"#)
+        header.append(
+            #""\#(name)":{"dtype":"\#(type)","shape":[\#(sizes)],"data_offsets":[\#(start),\#(payload.count)]}"#)
     }
 
     /// - Throws: what writing failed with.

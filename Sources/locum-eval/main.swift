@@ -21,7 +21,8 @@ do {
     while let ids = try reference.integers("p\(prompts).ids") {
         let run = try evaluation.run(ids)
         run.write(to: &writer, prefix: "p\(prompts)")
-        print("p\(prompts): \(ids.count) tokens, \(run.layers) layers with experts, \(run.greedy.count) tokens generated")
+        print(
+            "p\(prompts): \(ids.count) tokens, \(run.layers) layers with experts, \(run.greedy.count) tokens generated")
         prompts += 1
     }
     guard prompts > 0 else { quit(1, "\(options.ids) holds no p0.ids; give a reference file with the prompts' ids") }

@@ -1,5 +1,7 @@
 // Acquiring: names become functions, functions get one instance each, and a caller gets what it may have.
+import ControlStore
 import FunctionModel
+import Synchronization
 import Testing
 import Wire
 

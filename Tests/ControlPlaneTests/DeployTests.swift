@@ -3,6 +3,7 @@
 import ControlStore
 import FoundationEssentials
 import FunctionModel
+import Synchronization
 import Testing
 import Wire
 

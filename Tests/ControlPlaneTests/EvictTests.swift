@@ -1,5 +1,6 @@
 // Ending instances: by request, by idleness, and what a script reads of it.
 import FunctionModel
+import Synchronization
 import Testing
 import Wire
 

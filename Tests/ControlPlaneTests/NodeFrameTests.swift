@@ -46,8 +46,10 @@ import Wire
         let commands: [NodeCommand] = [.report(request: 7), .retain(digests: [[1, 2]], last: true)]
         var buffer = NodeFrames.bytes(commands)
         for command in commands {
-            let length = try #require(buffer.readInteger(endianness: .little, as: UInt32.self))
-            #expect(try NodeCommand(frame: buffer.readBytes(length: Int(length)) ?? []) == command)
+            let number = buffer.readInteger(endianness: .little, as: UInt32.self)
+            let length = try #require(number)
+            let read = try NodeCommand(frame: buffer.readBytes(length: Int(length)) ?? [])
+            #expect(read == command)
         }
         #expect(buffer.readableBytes == 0)
     }

@@ -20,7 +20,9 @@ struct RouterClientTests {
                     var assembler = RouterAssembler()
                     while let packet = try Seqpacket.receive(socket.raw) {
                         let frame = try RouterFrame(frame: packet.bytes)
-                        if let whole = try assembler.add(frame) { return (frame.sequence, try RouterCommand(frame: whole)) }
+                        if let whole = try assembler.add(frame) {
+                            return (frame.sequence, try RouterCommand(frame: whole))
+                        }
                     }
                     return nil
                 }
@@ -78,7 +80,9 @@ struct RouterClientTests {
         #expect(await all(stream).count == 1)
     }
 
-    @Test("Cancelling the reader or dropping the stream cancels the sequence, finishing does not", .timeLimit(.minutes(1)))
+    @Test(
+        "Cancelling the reader or dropping the stream cancels the sequence, finishing does not", .timeLimit(.minutes(1))
+    )
     func cancels() async throws {
         let (client, router) = try pair()
         let done = client.start(spec("done"))
@@ -110,10 +114,16 @@ struct RouterClientTests {
         router.hangUp()
         for stream in streams {
             let updates = await all(stream)
-            guard case .lost = updates.last, updates.count == 1 else { Issue.record("\(updates)"); continue }
+            guard case .lost = updates.last, updates.count == 1 else {
+                Issue.record("\(updates)")
+                continue
+            }
         }
         #expect(client.isLost)
-        guard case .lost = await all(client.start(spec("c"))).first else { Issue.record("not lost"); return }
+        guard case .lost = await all(client.start(spec("c"))).first else {
+            Issue.record("not lost")
+            return
+        }
     }
 
     @Test("A router that talks nonsense counts as lost", .timeLimit(.minutes(1)))
@@ -123,7 +133,10 @@ struct RouterClientTests {
             let stream = client.start(spec("a"))
             _ = try await router.next()
             try Seqpacket.send(router.socket.raw, frame)
-            guard case .lost = await all(stream).last else { Issue.record("not lost"); return }
+            guard case .lost = await all(stream).last else {
+                Issue.record("not lost")
+                return
+            }
         }
     }
 
@@ -133,7 +146,10 @@ struct RouterClientTests {
         let stream = client.start(spec("a"))
         _ = try await router.next()
         client.close()
-        guard case .lost = await all(stream).last else { Issue.record("not lost"); return }
+        guard case .lost = await all(stream).last else {
+            Issue.record("not lost")
+            return
+        }
         #expect(try await router.next() == nil)
         let other: PlayedRouter
         do {

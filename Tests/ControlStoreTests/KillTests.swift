@@ -1,6 +1,7 @@
 // kill -9 at any moment: a child process deploys over and over and is killed; whatever it left behind must be one
 // whole revision, the one that it last announced or the next.
 import FunctionModel
+import GRDB
 import Glibc
 import Testing
 

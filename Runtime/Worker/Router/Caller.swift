@@ -45,7 +45,8 @@ final class Caller {
             let frame = try RouterFrame(frame: packet.bytes)
             switch try parts.add(frame) {
             case .incomplete: break
-            case .complete(let bytes): arrivals.append(.command(try RouterCommand(frame: bytes), sequence: frame.sequence))
+            case .complete(let bytes):
+                arrivals.append(.command(try RouterCommand(frame: bytes), sequence: frame.sequence))
             case .tooLong: arrivals.append(.tooLong(sequence: frame.sequence))
             }
         }

@@ -118,6 +118,9 @@ extension RouterServer {
         for sequence in sequences where condition(sequence) { meter.end(rows: sequence.length) }
         let before = sequences.count
         sequences.removeAll(where: condition)
-        if sequences.isEmpty, before > 0 { model.trim() }
+        guard sequences.isEmpty, before > 0 else { return }
+        // An idle router keeps no scratch of the size of a vocabulary.
+        model.trim()
+        sampler = Sampler()
     }
 }

@@ -6,7 +6,7 @@ import Kernels
 
 /// A sampler with its scratch memory; one serves all sequences of a router in turn.
 struct Sampler {
-    /// A token still in the draw, with its logit and its unnormalised probability exp((logit - max) / T).
+    /// A token still in the draw, with its logit and its probability among those that were at first.
     private struct Candidate {
         let id: Int32
         let logit: Float
@@ -20,6 +20,7 @@ struct Sampler {
 
     private var penalized: [Float] = []
     private var candidates: [Candidate] = []
+    private var scaled: [Float] = []
 
     /// The token number `position` of the output.
     /// - Parameters:
@@ -52,15 +53,13 @@ struct Sampler {
         } else {
             takeAll(logits)
         }
-        var total = 0.0
-        for index in candidates.indices {
-            candidates[index].weight = Kernels.exp((Double(candidates[index].logit) - most) / plan.temperature)
-            total += candidates[index].weight
-        }
+        let total = weigh(temperature: plan.temperature, most: most)
         guard total.isFinite else { throw Self.notFinite }
         if plan.topP < 1 { cutTail(keeping: plan.topP, of: total) }
-        // The best token's weight is exp(0) = 1, so min-p compares with 1.
-        if plan.minP > 0 { candidates.removeAll { $0.weight < plan.minP } }
+        if plan.minP > 0 {
+            let least = plan.minP * (candidates.lazy.map(\.weight).max() ?? 0)
+            candidates.removeAll { $0.weight < least }
+        }
         return choose(Philox.uniform(seed: plan.seed, choice: plan.choice, position: UInt32(position))) ?? best
     }
 
@@ -74,6 +73,22 @@ struct Sampler {
 
     private static let notFinite = RouterFailure(
         "not_finite", "the model's numbers left the range of floats; its weights or its quantisation are at fault")
+
+    /// Gives the candidates their weights, softmax((logit - most) / T), and answers their sum, about 1.
+    private mutating func weigh(temperature: Double, most: Double) -> Double {
+        scaled.removeAll(keepingCapacity: true)
+        for candidate in candidates { scaled.append(Float((Double(candidate.logit) - most) / temperature)) }
+        scaled.withUnsafeMutableBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return }
+            Kernels.softmax(base, count: buffer.count)
+        }
+        var total = 0.0
+        for index in candidates.indices {
+            candidates[index].weight = Double(scaled[index])
+            total += candidates[index].weight
+        }
+        return total
+    }
 
     private mutating func takeAll(_ logits: UnsafeBufferPointer<Float>) {
         candidates.removeAll(keepingCapacity: true)

@@ -60,15 +60,15 @@ struct SequenceRequest {
         if prompt > context || wanted == nil && prompt == context {
             throw RouterFailure(
                 "context_length_exceeded", parameter: parameter,
-                "the prompt has \(prompt) tokens, but this model's context holds \(context), prompt and output together; "
-                    + "shorten the prompt")
+                "the prompt has \(prompt) tokens, but this model's context holds \(context), prompt and output "
+                    + "together; shorten the prompt")
         }
         guard let wanted else { return context - prompt }
         guard wanted <= context - prompt else {
             throw RouterFailure(
                 "context_length_exceeded", parameter: "max_tokens",
-                "the prompt has \(prompt) tokens and \(wanted) are asked for, \(prompt + wanted) in all, but this model's "
-                    + "context holds \(context); ask for at most \(context - prompt) or shorten the prompt")
+                "the prompt has \(prompt) tokens and \(wanted) are asked for, \(prompt + wanted) in all, but this "
+                    + "model's context holds \(context); ask for at most \(context - prompt) or shorten the prompt")
         }
         return wanted
     }

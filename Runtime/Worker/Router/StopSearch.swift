@@ -19,8 +19,9 @@ struct StopSearch {
         guard !stops.isEmpty else { return text }
         for byte in text {
             held.append(byte)
-            guard let length = stops.filter({ held.count >= $0.count && held.suffix($0.count).elementsEqual($0) })
-                .map(\.count).max()
+            guard
+                let length = stops.filter({ held.count >= $0.count && held.suffix($0.count).elementsEqual($0) })
+                    .map(\.count).max()
             else { continue }
             found = true
             defer { held = [] }

@@ -15,8 +15,15 @@ struct Replay: Sendable {
 
     init(_ spec: GenerateSpec) { original = spec }
 
-    /// Whether anything was passed on: then another revision of the model must not continue.
-    var hasOutput: Bool { !output.isEmpty || scored > 0 }
+    /// Of the model, when this began.
+    private var revision: Int?
+
+    /// Whether a router of `revision` may go on with it: another revision would go on with another text.
+    mutating func continues(revision: Int?) -> Bool {
+        let begun = !output.isEmpty || scored > 0
+        if !begun { self.revision = revision }
+        return self.revision == revision
+    }
 
     /// The request for a (new) router.
     var spec: GenerateSpec {

@@ -73,7 +73,6 @@ public final class Sequences: Sendable {
     private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var replay = Replay(spec)
         var (tries, busyTries) = (0, 0)
-        let revision = await controller.revision(model)
         while !Task.isCancelled {
             switch await attempt(model, &replay, sink) {
             case .ended: return
@@ -86,12 +85,6 @@ public final class Sequences: Sendable {
                 guard tries <= Self.mostTries else { return giveUp(model, reason, sink) }
                 // At once after progress: a crash should not be felt.
                 if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
-            }
-            if replay.hasOutput, await controller.revision(model) != revision {
-                sink.yield(.failed(
-                    code: "model_changed", parameter: "model",
-                    message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
-                return
             }
         }
     }
@@ -122,6 +115,12 @@ public final class Sequences: Sendable {
                 return .ended
             }
             return .lost(progress: false, reason: error.message)
+        }
+        guard replay.continues(revision: await controller.revision(model)) else {
+            sink.yield(.failed(
+                code: "model_changed", parameter: "model",
+                message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
+            return .ended
         }
         var progress = false
         for await update in router.start(replay.spec) {

@@ -44,7 +44,8 @@ enum ByteVocabulary {
 
     static func config(context: Int, generation: GenerationDefaults = GenerationDefaults()) -> RouterConfig {
         RouterConfig(
-            architecture: "table", vocabulary: count, hidden: 1, layers: 1, heads: 1, kvHeads: 1, headDim: 2, ropeTheta: 1,
+            architecture: "table", vocabulary: count, hidden: 1, layers: 1, heads: 1, kvHeads: 1, headDim: 2,
+            ropeTheta: 1,
             rmsEpsilon: 1, expertCount: 1, expertsPerToken: 1, normalizesTopK: false, sharedExpertIntermediate: 0,
             moeIntermediate: 1, denseIntermediate: 0, isMoE: [true], context: context, kvType: .f32, eosTokens: [end],
             bosToken: nil, bosText: "", eosText: "<|im_end|>", generation: generation,
@@ -85,7 +86,8 @@ final class RouterBench {
         let arena = try SharedMemory(name: "arena", count: 4096)
         let offer = LinkOffer(link: 1, lanes: 1, requestArena: 4096, replyArena: 4096)
         try Seqpacket.send(
-            node.raw, InvokeEvent.accept([offer]).frame, descriptors: [lane.raw, arena.readable.raw, arena.writable.raw])
+            node.raw, InvokeEvent.accept([offer]).frame,
+            descriptors: [lane.raw, arena.readable.raw, arena.writable.raw])
         turn()
         let answer = try #require(try Seqpacket.receive(node.raw, wait: false))
         #expect(try InvokeRequest(frame: answer.bytes) == .accepted)

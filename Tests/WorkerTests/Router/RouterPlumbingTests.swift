@@ -67,7 +67,9 @@ struct RouterPlumbingTests {
         let (mine, theirs) = try Seqpacket.pair()
         var outbox = Outbox()
         let long = String(repeating: "x", count: 120_000)
-        for index in 0..<6 { outbox.add(.failed(code: "\(index)", parameter: "", message: long), sequence: UInt64(index % 2)) }
+        for index in 0..<6 {
+            outbox.add(.failed(code: "\(index)", parameter: "", message: long), sequence: UInt64(index % 2))
+        }
         try outbox.flush(to: mine.raw)
         #expect(outbox.isFull && !outbox.isEmpty)
         outbox.drop(1)

@@ -10,13 +10,16 @@ import Wire
 
 @Suite("Router server")
 struct RouterServerTests {
-    private let sampled = SamplingSpec(temperature: 1, topP: 0.95, repetitionPenalty: 1.2, presencePenalty: 0.3, seed: 11)
+    private let sampled = SamplingSpec(
+        temperature: 1, topP: 0.95, repetitionPenalty: 1.2, presencePenalty: 0.3, seed: 11)
 
     private func spec(_ prompt: [Int32], _ maxTokens: UInt32 = 24) -> GenerateSpec {
         GenerateSpec(prompt: .tokens(prompt), sampling: sampled, maxTokens: maxTokens, topLogprobs: 2, ignoresEnd: true)
     }
 
-    private func prompt(_ seed: Int, _ count: Int) -> [Int32] { (0..<count).map { Int32(($0 * 37 + seed * 101) % 250) } }
+    private func prompt(_ seed: Int, _ count: Int) -> [Int32] {
+        (0..<count).map { Int32(($0 * 37 + seed * 101) % 250) }
+    }
 
     @Test("A sequence is the same alone, beside five others, and with its prompt in chunks")
     func company() throws {
@@ -25,7 +28,9 @@ struct RouterServerTests {
         let bench = try RouterBench()
         let caller = try bench.caller()
         let other = try bench.caller()
-        for number in 0..<6 { try (number % 2 == 0 ? caller : other).start(UInt64(number), spec(prompt(number, 10 + number * 150))) }
+        for number in 0..<6 {
+            try (number % 2 == 0 ? caller : other).start(UInt64(number), spec(prompt(number, 10 + number * 150)))
+        }
         try caller.start(99, spec(prompt(1, 300)))
         for _ in 0..<80 {
             bench.turn()
@@ -78,7 +83,8 @@ struct RouterServerTests {
         bench.model.script = { $0.count == 4 ? ByteVocabulary.end : 66 }
         let ended = try bench.run(GenerateSpec(prompt: .tokens([1, 2])))
         #expect(ended.ids == [66, 66] && ended.text == "BB" && ended.reason == .stop)
-        let ignored = try bench.run(GenerateSpec(prompt: .tokens([1, 2]), maxTokens: 4, topLogprobs: 0, ignoresEnd: true))
+        let ignored = try bench.run(
+            GenerateSpec(prompt: .tokens([1, 2]), maxTokens: 4, topLogprobs: 0, ignoresEnd: true))
         #expect(ignored.ids == [66, 66, ByteVocabulary.end, 66] && ignored.text == "BBB" && ignored.reason == .length)
         #expect(ignored.scores[2]?.token.bytes == Array("<|im_end|>".utf8))
     }
@@ -97,7 +103,8 @@ struct RouterServerTests {
         let tooMany = try bench.run(GenerateSpec(prompt: .tokens(prompt(1, 10)), maxTokens: 23)).failure
         #expect(tooMany?.code == "context_length_exceeded" && tooMany?.parameter == "max_tokens")
         for number in ["10 tokens", "23", "33", "32", "22"] { #expect(tooMany?.message.contains(number) == true) }
-        let tooLong = try bench.run(GenerateSpec(prompt: .text(String(repeating: "a", count: 33)), maxTokens: 0)).failure
+        let tooLong = try bench.run(GenerateSpec(prompt: .text(String(repeating: "a", count: 33)), maxTokens: 0))
+            .failure
         #expect(tooLong?.code == "context_length_exceeded" && tooLong?.parameter == "prompt")
         let chat = Prompt.chat([ChatTurn(role: "user", content: String(repeating: "a", count: 33))])
         #expect(try bench.run(GenerateSpec(prompt: chat)).failure?.parameter == "messages")
@@ -122,7 +129,8 @@ struct RouterServerTests {
         #expect(try failure(GenerateSpec(prompt: .tokens([1]), resumed: [999]))?.parameter == "resumed")
         #expect(try failure(GenerateSpec(prompt: .tokens([1]), topLogprobs: 21))?.parameter == "top_logprobs")
         #expect(
-            try failure(GenerateSpec(prompt: .tokens([1]), stop: [String(repeating: "x", count: 2000)]))?.parameter == "stop")
+            try failure(GenerateSpec(prompt: .tokens([1]), stop: [String(repeating: "x", count: 2000)]))?.parameter
+                == "stop")
         #expect(bench.meter.active == 0)
     }
 
@@ -279,7 +287,7 @@ struct RouterServerTests {
         let bench = try RouterBench(context: 4096)
         let (slow, quick) = (try bench.caller(), try bench.caller())
         var long = spec(prompt(1, 4), 1500)
-        long.topLogprobs = 20
+        long.topLogprobs = nil
         long.sampling = SamplingSpec(temperature: 0)
         try slow.start(1, long)
         bench.turn(1400)
@@ -349,7 +357,9 @@ struct RouterServerTests {
         try Seqpacket.send(bench.node.raw, InvokeEvent.accept(offers).frame, descriptors: descriptors)
         kept = []
         bench.turn()
-        for caller in callers { try caller.start(1, GenerateSpec(prompt: .tokens([1]), maxTokens: 2, ignoresEnd: true)) }
+        for caller in callers {
+            try caller.start(1, GenerateSpec(prompt: .tokens([1]), maxTokens: 2, ignoresEnd: true))
+        }
         bench.turn(12)
         for caller in callers { try caller.receive() }
         #expect(callers.count { $0.result(1)?.ids.count == 2 } == 8, "eight run at once")

@@ -10,7 +10,8 @@ struct SamplerTests {
         _ spec: SamplingSpec, _ defaults: GenerationDefaults = GenerationDefaults()
     ) throws(RouterFailure) -> SamplingPlan { try SamplingPlan(spec, defaults: defaults) }
 
-    private func draw(_ logits: [Float], _ spec: SamplingSpec, _ history: TokenHistory? = nil, _ position: Int = 0) throws
+    private func draw(_ logits: [Float], _ spec: SamplingSpec, _ history: TokenHistory? = nil, _ position: Int = 0)
+        throws
         -> Int32
     {
         var sampler = Sampler()
@@ -87,7 +88,9 @@ struct SamplerTests {
         var sampler = Sampler()
         let plan = try plan(SamplingSpec(temperature: temperature, seed: 7))
         for position in 0..<draws {
-            counts[Int(try logits.withUnsafeBufferPointer { try sampler.draw($0, plan, history: nil, position: position) })] +=
+            counts[
+                Int(try logits.withUnsafeBufferPointer { try sampler.draw($0, plan, history: nil, position: position) })
+            ] +=
                 1
         }
         let weights = logits.map { power(Double($0) / Double(temperature)) }
@@ -108,7 +111,9 @@ struct SamplerTests {
     func determinism() throws {
         let logits = (0..<300).map { Float(($0 * 31) % 17) / 8 }
         func tokens(_ seed: UInt64, _ choice: UInt32) throws -> [Int32] {
-            try (0..<50).map { try draw(logits, SamplingSpec(temperature: 1, topP: 0.9, seed: seed, choice: choice), nil, $0) }
+            try (0..<50).map {
+                try draw(logits, SamplingSpec(temperature: 1, topP: 0.9, seed: seed, choice: choice), nil, $0)
+            }
         }
         #expect(try tokens(1, 0) == tokens(1, 0))
         #expect(try tokens(1, 0) != tokens(2, 0))

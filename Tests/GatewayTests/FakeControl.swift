@@ -1,0 +1,193 @@
+// A control plane that says a fixed text, or nothing until it is cancelled, or an error; and a client that speaks
+// HTTP by hand, so that what is on the wire is what is tested.
+import ControlPlane
+import FunctionModel
+import Glibc
+import Logging
+import NIOPosix
+import Synchronization
+import Wire
+
+@testable import Gateway
+
+final class FakeControl: ControlService {
+    enum Mood: Sendable {
+        case speaks
+        case hangs
+        /// Says two tokens first.
+        case hangsLater
+        case fails(code: String)
+        case failsLater
+        case refuses(code: String)
+    }
+    let mood = Mutex(Mood.speaks)
+    let cancelled = Mutex(0)
+    let evicted = Mutex<[String]>([])
+
+    func models() async -> [ModelSummary] { [ModelSummary(record, instances: 0)] }
+    func describe(_ model: String) async throws(ControlFailure) -> ModelDescription {
+        guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
+        return ModelDescription(record, functions: [])
+    }
+    func instances() async -> [InstanceReport] { [] }
+    func evict(_ target: String) async throws(ControlFailure) -> EvictReport {
+        evicted.withLock { $0.append(target) }
+        return EvictReport(evicted: 3)
+    }
+    func remove(_ model: String) async throws(ControlFailure) -> EvictReport {
+        guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
+        return EvictReport(evicted: 1)
+    }
+    func status() async -> StatusReport {
+        StatusReport(
+            version: "test", node: "n", nodeConnected: true, uptimeSeconds: 1, models: 1, instances: 0, sequencesActive: 0,
+            sequencesQueued: 0, coldStarts: 0, warmAcquisitions: 0, invocations: 0, evictions: 0, crashes: 0,
+            coldStartMicroseconds: Percentiles(p50: nil, p99: nil), routerColdStartMicroseconds: Percentiles(p50: 1, p99: 2),
+            sandbox: ["seccomp": "yes"])
+    }
+    func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
+
+    func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
+        guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
+        let mood = mood.withLock { $0 }
+        if case .refuses(let code) = mood { throw ControlFailure(code: code, message: "refused: \(code)") }
+        return specs.map { _ in
+            let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
+            sink.onTermination = { [self] in if case .cancelled = $0 { cancelled.withLock { $0 += 1 } } }
+            let tokens: [RouterEvent] = ["Once ", "upon\n\"a\" ", "time"].enumerated().map {
+                .token(index: UInt32($0), id: Int32($0), text: $1, score: nil)
+            }
+            var events: [RouterEvent] = [.started(prompt: [1, 2], text: "ab")]
+            switch mood {
+            case .speaks: events += tokens + [.finished(.length, text: "", tokens: 3)]
+            case .hangs: events = []
+            case .hangsLater: events += tokens.prefix(2)
+            case .fails(let code): events = [.failed(code: code, parameter: "max_tokens", message: "it failed: \(code)")]
+            case .failsLater: events += tokens.prefix(2) + [.failed(code: "crashed", parameter: "", message: "it died")]
+            case .refuses: break
+            }
+            for event in events { sink.yield(event) }
+            switch mood {
+            case .hangs, .hangsLater: held.withLock { $0.append(sink) }
+            default: sink.finish()
+            }
+            return stream
+        }
+    }
+
+    /// Streams that go on until they are cancelled.
+    private let held = Mutex<[AsyncStream<RouterEvent>.Continuation]>([])
+
+    private var record: ModelRecord {
+        let manifest = ImportManifest(
+            architecture: "qwen2_moe", parameters: 1, sourceFormat: "gguf", quantization: "F32", context: 8, kvType: "f16",
+            hidden: 8, layers: 1, experts: 1, expertsPerToken: 1, vocabulary: 8, hasChatTemplate: false, functions: [], bytes: 1)
+        return ModelRecord(
+            name: "m", revision: 1, manifest: manifest,
+            options: DeployRecord(expertsPerFunction: 1, layersPerFunction: 1, quantize: "", context: 0, kvType: "f16"),
+            deployedAt: 99, node: "n", functions: [])
+    }
+}
+
+/// A gateway on a free port, running until the test process ends.
+struct RunningGateway: Sendable {
+    let control = FakeControl()
+    let port: UInt16
+
+    init() async {
+        let (ports, sink) = AsyncStream<Int>.makeStream()
+        let gateway = Gateway(control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        Task { try await gateway.serveInference(host: "127.0.0.1", port: 0) { sink.yield($0) } }
+        var port = 0
+        for await value in ports {
+            port = value
+            break
+        }
+        self.port = UInt16(port)
+    }
+
+    /// A request as text; answers all that comes until the server has nothing more to say.
+    func exchange(_ request: String) async -> String {
+        await blocking { [port] in
+            let client = Client(port: port)
+            client.send(request)
+            return client.readAnswer()
+        }
+    }
+
+    func post(_ path: String, _ body: String, headers: String = "Content-Type: application/json\r\n") async -> String {
+        await exchange(
+            "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(headers)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)")
+    }
+}
+
+/// A blocking socket; used on threads of its own.
+final class Client: Sendable {
+    private let socket: Int32
+
+    init(port: UInt16) {
+        socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+    }
+
+    init(path: String) {
+        socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+    }
+
+    deinit { close(socket) }
+
+    func send(_ text: String) {
+        let bytes = Array(text.utf8)
+        var sent = 0
+        while sent < bytes.count {
+            let n = bytes[sent...].withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            guard n > 0 else { return }
+            sent += n
+        }
+    }
+
+    /// Until the server closes, or `enough` is in it.
+    func readAnswer(until enough: String? = nil) -> String {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let n = recv(socket, &buffer, buffer.count, 0)
+            guard n > 0 else { break }
+            bytes += buffer.prefix(n)
+            if let enough, String(decoding: bytes, as: UTF8.self).contains(enough) { break }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+private final class Job {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+}
+
+/// Runs blocking work on a thread of its own: Swift's pool has as many threads as cores, and the server needs them.
+func blocking<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
+    await withCheckedContinuation { continuation in
+        let job = Unmanaged.passRetained(Job { continuation.resume(returning: body()) })
+        var thread = pthread_t()
+        pthread_create(&thread, nil, { raw in
+            if let raw { Unmanaged<Job>.fromOpaque(raw).takeRetainedValue().run() }
+            return nil
+        }, job.toOpaque())
+        pthread_detach(thread)
+    }
+}
