@@ -34,6 +34,7 @@ let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hum
 let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -103,6 +104,11 @@ let package = Package(
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         tests("ShardStoreTests", ["ShardStore", "Syscall"]),
+        tests("ControlStoreTests", ["ControlStore", "FunctionModel", grdb]),
+        tests(
+            "ControlPlaneTests",
+            ["ControlPlane", "ControlStore", "FunctionModel", "Wire", "Syscall", nioCore, nioEmbedded, logging]),
+        tests("GatewayTests", ["Gateway", "ControlPlane", "FunctionModel", "Wire", httpTypes, nioPosix, logging]),
         tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
         tests("ModelImportTests", ["ModelImport", "Shard", "Kernels", "Syscall", "Wire", crypto]),
         tests("TokenizerTests", ["Tokenizer"]),

@@ -30,8 +30,12 @@ public struct LocalControl: ControlService {
         try await controller.describe(model)
     }
     public func instances() async -> [InstanceReport] { await controller.instances() }
-    public func evict(_ target: String) async throws(ControlFailure) -> EvictReport { try await controller.evict(target) }
-    public func remove(_ model: String) async throws(ControlFailure) -> EvictReport { try await controller.remove(model) }
+    public func evict(_ target: String) async throws(ControlFailure) -> EvictReport {
+        try await controller.evict(target)
+    }
+    public func remove(_ model: String) async throws(ControlFailure) -> EvictReport {
+        try await controller.remove(model)
+    }
     public func status() async -> StatusReport {
         let load = sequences.load
         return await controller.status(active: load.active, queued: load.waiting)

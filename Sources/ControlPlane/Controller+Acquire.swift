@@ -10,9 +10,12 @@ extension Controller {
 
     func acquire(_ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64]) {
         do throws(ControlFailure) {
-            let functions = try names.map { name throws(ControlFailure) in try resolve(name) }
+            let functions =
+                try names.map { name throws(ControlFailure) in try resolve(name) }
                 + ids.map { id throws(ControlFailure) in try resolve(id, caller: caller) }
-            guard !functions.isEmpty else { throw ControlFailure(code: "bad_request", message: "no function was named") }
+            guard !functions.isEmpty else {
+                throw ControlFailure(code: "bad_request", message: "no function was named")
+            }
             var commands: [NodeCommand] = []
             for function in functions {
                 if table.live(function: function.id) == nil {
@@ -48,7 +51,8 @@ extension Controller {
     /// The error for a name that nothing has, with names that resemble it.
     func unknown(_ kind: String, _ name: String) -> ControlFailure {
         let near = catalog.nearest(to: name)
-        let hint = near.isEmpty ? "`locum list` shows what is deployed" : "did you mean \(near.joined(separator: ", "))?"
+        let hint =
+            near.isEmpty ? "`locum list` shows what is deployed" : "did you mean \(near.joined(separator: ", "))?"
         return ControlFailure(code: "not_found", message: "no \(kind) is named \(name); \(hint)")
     }
 

@@ -10,7 +10,8 @@ import Wire
 extension Controller {
     func deploying(_ deployment: UInt32, _ options: DeployOptions) {
         guard ModelName.isValid(options.name) else {
-            let message = "a model cannot be named '\(options.name.prefix(80))': \(ModelName.rule); choose another with --name"
+            let message =
+                "a model cannot be named '\(options.name.prefix(80))': \(ModelName.rule); choose another with --name"
             return send([.rejected(deployment: deployment, code: "bad_name", message: message)])
         }
         deployments[deployment] = options

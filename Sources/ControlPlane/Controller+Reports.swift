@@ -54,7 +54,9 @@ extension Controller {
     public func instances() async -> [InstanceReport] {
         _ = await usage(detailed: true)
         let moment = now()
-        let rows = table.all.sorted { ($0.function.model, $0.function.index, $0.id) < ($1.function.model, $1.function.index, $1.id) }
+        let rows = table.all.sorted {
+            ($0.function.model, $0.function.index, $0.id) < ($1.function.model, $1.function.index, $1.id)
+        }
         return rows.compactMap { instance in
             guard let pid = instance.state.pid else { return nil }
             let usage = instance.usage
@@ -63,7 +65,8 @@ extension Controller {
                 function: instance.function.name, model: instance.function.model, runtime: instance.function.runtime,
                 state: instance.state.name, pid: Int(pid), privateBytes: Int(clamping: usage?.privateBytes ?? 0),
                 shardResidentBytes: Int(clamping: usage?.shardResidentBytes ?? 0),
-                ageSeconds: (age / .milliseconds(1)).rounded() / 1000, invocations: Int(clamping: usage?.invocations ?? 0))
+                ageSeconds: (age / .milliseconds(1)).rounded() / 1000,
+                invocations: Int(clamping: usage?.invocations ?? 0))
         }
     }
 
@@ -91,7 +94,9 @@ extension Controller {
     /// `locum verify`: node hashes every shard that the registry refers to.
     /// - Throws: `ControlFailure` `unavailable` when there is no node.
     public func verify() async throws(ControlFailure) -> VerifyReport {
-        guard isUp else { throw ControlFailure(code: "unavailable", message: "node is being started again; try in a moment") }
+        guard isUp else {
+            throw ControlFailure(code: "unavailable", message: "node is being started again; try in a moment")
+        }
         var users: [[UInt8]: [String]] = [:]
         for model in catalog.sorted {
             for function in model.functions { users[function.digest, default: []].append(function.name) }
@@ -100,7 +105,9 @@ extension Controller {
         for (digest, names) in users.sorted(by: { $0.value[0] < $1.value[0] }) {
             let request = nextRequest()
             let result = await withCheckedContinuation { continuation in
-                guard isUp else { return continuation.resume(returning: (intact: false, message: "node was lost meanwhile")) }
+                guard isUp else {
+                    return continuation.resume(returning: (intact: false, message: "node was lost meanwhile"))
+                }
                 verifications[request] = continuation
                 send([.verify(request: request, digest: digest)])
             }

@@ -12,7 +12,8 @@ public final class RegistryLock: Sendable {
     public init(path: String, patience: Duration = .seconds(5)) throws(StoreError) {
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
-            throw StoreError(code: "io", message: "cannot open the lock file \(path): \(String(cString: strerror(errno)))")
+            throw StoreError(
+                code: "io", message: "cannot open the lock file \(path): \(String(cString: strerror(errno)))")
         }
         let deadline = ContinuousClock.now + patience
         while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
@@ -40,7 +41,9 @@ public final class RegistryLock: Sendable {
     private static func holder(_ descriptor: Int32) -> String {
         var bytes = [UInt8](repeating: 0, count: 16)
         let got = pread(descriptor, &bytes, bytes.count, 0)
-        guard got > 0, let pid = Int(String(decoding: bytes.prefix(got).prefix { $0 != 10 }, as: UTF8.self)) else { return "" }
+        guard got > 0, let pid = Int(String(decoding: bytes.prefix(got).prefix { $0 != 10 }, as: UTF8.self)) else {
+            return ""
+        }
         return " (process \(pid))"
     }
 }

@@ -24,7 +24,8 @@ public struct ModelDraft: Sendable, Equatable {
     public var node: String
 
     public init(
-        name: String, manifest: ImportManifest, options: DeployRecord, digests: [[UInt8]], deployedAt: Int64, node: String
+        name: String, manifest: ImportManifest, options: DeployRecord, digests: [[UInt8]], deployedAt: Int64,
+        node: String
     ) {
         (self.name, self.manifest, self.options) = (name, manifest, options)
         (self.digests, self.deployedAt, self.node) = (digests, deployedAt, node)

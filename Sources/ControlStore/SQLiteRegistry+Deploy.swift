@@ -1,7 +1,7 @@
+import FoundationEssentials
 // Deploying as one transaction: the old revision or the new one, never a mixture. A function that kept its name
 // and its shard keeps its id, so that its instances live on; everything else gets ids that were never used.
 public import FunctionModel
-import FoundationEssentials
 import GRDB
 
 extension SQLiteRegistry {

@@ -1,8 +1,8 @@
+import FoundationEssentials
 // The registry in one SQLite file. Write-ahead log with synchronous=FULL, so that a transaction that returned
 // is on the disk, whatever dies next; GRDB sets NORMAL when it turns the log on, therefore FULL is set
 // afterwards, explicitly. One connection: the registry is read whole at start and written seldom.
 public import FunctionModel
-import FoundationEssentials
 import GRDB
 
 /// `RegistryStore` in `DIR/registry.sqlite`.
@@ -87,7 +87,9 @@ public final class SQLiteRegistry: RegistryStore {
     static func take(_ count: Int, _ counter: String, _ db: Database) throws -> Int64 {
         let next = try Int64.fetchOne(
             db, sql: "UPDATE counters SET next = next + ? WHERE name = ? RETURNING next", arguments: [count, counter])
-        guard let next else { throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: "counter \(counter) is missing") }
+        guard let next else {
+            throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: "counter \(counter) is missing")
+        }
         return next - Int64(count)
     }
 
@@ -100,9 +102,13 @@ public final class SQLiteRegistry: RegistryStore {
         case .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return StoreError(
                 code: "damaged",
-                message: "the registry \(path) is damaged (\(reason)); restore it from a backup, or move it away and deploy again")
+                message:
+                    "the registry \(path) is damaged (\(reason)); "
+                    + "restore it from a backup, or move it away and deploy again"
+            )
         case .SQLITE_FULL:
-            return StoreError(code: "disk_full", message: "no space to write the registry \(path); free some and try again")
+            return StoreError(
+                code: "disk_full", message: "no space to write the registry \(path); free some and try again")
         default:
             return StoreError(code: "io", message: "the registry \(path) cannot be used: \(reason)")
         }

@@ -81,7 +81,8 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         }
         try require(experts >= 0 && expertsPerToken >= 0, "a negative number of experts")
         try require(!functions.isEmpty, "it has no functions")
-        try require(functions.count <= Self.mostFunctions, "\(functions.count) functions, more than \(Self.mostFunctions)")
+        try require(
+            functions.count <= Self.mostFunctions, "\(functions.count) functions, more than \(Self.mostFunctions)")
         var names: Set<String> = []
         for (index, function) in functions.enumerated() {
             let isRouter = function.runtime == "router"

@@ -50,6 +50,7 @@ func bareRoundTrips(_ count: Int) -> [UInt64] {
     let child = locum_clone3(0, nil)
     var buffer = [UInt8](repeating: 0, count: 64)
     if child == 0 {
+        close(ends[0])
         while recv(ends[1], &buffer, 64, 0) > 0 { _ = send(ends[1], buffer, 32, 0) }
         _exit(0)
     }

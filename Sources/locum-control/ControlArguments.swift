@@ -31,7 +31,9 @@ struct ControlArguments: Sendable {
     }
 
     private mutating func listen(_ value: String) throws(Unusable) {
-        guard let colon = value.lastIndex(of: ":") else { throw Unusable(description: "--listen \(value): write HOST:PORT") }
+        guard let colon = value.lastIndex(of: ":") else {
+            throw Unusable(description: "--listen \(value): write HOST:PORT")
+        }
         host = String(value[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         port = try Self.number("--listen", String(value[value.index(after: colon)...]), 0...65_535)
@@ -39,7 +41,8 @@ struct ControlArguments: Sendable {
 
     private static func number(_ word: String, _ value: String, _ range: ClosedRange<Int>) throws(Unusable) -> Int {
         guard let number = Int(value), range.contains(number) else {
-            throw Unusable(description: "\(word) \(value): must be a number from \(range.lowerBound) to \(range.upperBound)")
+            throw Unusable(
+                description: "\(word) \(value): must be a number from \(range.lowerBound) to \(range.upperBound)")
         }
         return number
     }

@@ -47,7 +47,8 @@ enum ControlMain {
             control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let folder = Descriptor(owning: try check(open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open \(run)"))
-        let admin = arguments.adminSocket.utf8.count <= 107 ? arguments.adminSocket : "/proc/self/fd/\(folder.raw)/admin.sock"
+        let admin =
+            arguments.adminSocket.utf8.count <= 107 ? arguments.adminSocket : "/proc/self/fd/\(folder.raw)/admin.sock"
         unlink(admin)
         let (administration, administrationUp) = AsyncStream<Void>.makeStream()
         try await withThrowingTaskGroup(of: Void.self) { tasks in

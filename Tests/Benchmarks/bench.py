@@ -96,9 +96,6 @@ def cold_starts(daemon: Daemon):
     times.sort()
     note("cold start of an expert, pages warm: p50", statistics.median(times), "ms", 3, alive=alive, runs=len(times))
     note("cold start of an expert, pages warm: p99", times[min(len(times) - 1, int(len(times) * 0.99))], "ms", 15)
-    status = daemon.status()["cold_start_us"]
-    note("  the same as `locum status` counts: p50", status["p50"] / 1000, "ms", 3)
-    note("  the same as `locum status` counts: p99", status["p99"] / 1000, "ms", 15)
 
 
 def warm_calls(daemon: Daemon):

@@ -11,7 +11,9 @@ import Wire
 
 @Suite struct DeployTests {
     /// Runs a deployment of `draft` under `name`; answers node's last word to the CLI.
-    private func deploy(_ node: FakeNode, _ draft: ModelDraft, number: UInt32 = 1, manifest: [UInt8]? = nil) async throws -> NodeCommand? {
+    private func deploy(_ node: FakeNode, _ draft: ModelDraft, number: UInt32 = 1, manifest: [UInt8]? = nil)
+        async throws -> NodeCommand?
+    {
         node.send(.deploying(deployment: number, peer: 0, DeployOptions(name: draft.name)))
         let verdict = await node.wait { commands in
             commands.last {
@@ -49,7 +51,11 @@ import Wire
         #expect(report.name == "m" && report.revision == 1 && report.changed && report.functions == 4)
         #expect(await controller.models().map(\.name) == ["m"])
         #expect(node.retained.count == 4)
-        guard case .mayDeploy(_, probe: false)? = node.state.withLock({ $0.commands.first { if case .mayDeploy = $0 { true } else { false } } }) else {
+        guard
+            case .mayDeploy(_, probe: false)? = node.state.withLock({
+                $0.commands.first { if case .mayDeploy = $0 { true } else { false } }
+            })
+        else {
             Issue.record("a name that is new must not be probed")
             return
         }
@@ -88,7 +94,9 @@ import Wire
         _ = await node.acquire(["m/router"])
         let new = try #require(node.spawned.last)
         #expect(new.runtime == .router && new.callees != old.callees)
-        node.send(.exited(instance: old.instance, status: 0, evicted: true, reason: "", InstanceUsage(instance: old.instance)))
+        node.send(
+            .exited(instance: old.instance, status: 0, evicted: true, reason: "", InstanceUsage(instance: old.instance))
+        )
         try await waitUntil { node.retained.count == 4 }
         try await waitUntil { node.living("m/L00-E000") == nil }
         #expect(await controller.instances().map(\.function) == ["m/router"])
@@ -105,7 +113,9 @@ import Wire
         #expect(error?.code == "not_found")
     }
 
-    @Test("A name outside the rule is rejected before anything is imported", arguments: ["", "A", "a/b", "-a", "ü", String(repeating: "a", count: 64)])
+    @Test(
+        "A name outside the rule is rejected before anything is imported",
+        arguments: ["", "A", "a/b", "-a", "ü", String(repeating: "a", count: 64)])
     func names(name: String) async throws {
         let (_, node) = try await plane(deployed: [])
         guard case .rejected(_, "bad_name", let message)? = try await deploy(node, draft(name)) else {
@@ -136,7 +146,10 @@ import Wire
             }
         }
         for (index, text) in ["", "{}", "[]", "{\"architecture\": 1}", "\u{0}"].enumerated() {
-            guard case .rejected? = try await deploy(node, draft(), number: UInt32(100 + index), manifest: Array(text.utf8)) else {
+            guard
+                case .rejected? = try await deploy(
+                    node, draft(), number: UInt32(100 + index), manifest: Array(text.utf8))
+            else {
                 Issue.record("'\(text)' was accepted")
                 continue
             }

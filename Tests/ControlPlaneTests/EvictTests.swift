@@ -13,7 +13,9 @@ import Wire
         _ = await node.acquire(["a/L00-E000", "a/router", "b/router"])
         #expect(try await controller.evict("a").evicted == 2)
         #expect(node.living.count == 1)
-        let order = node.state.withLock { $0.commands.compactMap { if case .evict(let ids, _) = $0 { ids } else { nil } } }
+        let order = node.state.withLock {
+            $0.commands.compactMap { if case .evict(let ids, _) = $0 { ids } else { nil } }
+        }
         let router = try #require(node.spawned.first { $0.name == "a/router" })
         #expect(order.first == [router.instance])
         let status = await controller.status(active: 0, queued: 0)
@@ -40,7 +42,8 @@ import Wire
         let router = try #require(node.spawned.first).instance
         node.state.withLock { _ = $0.stubborn.insert(router) }
         async let report = controller.evict("m")
-        _ = await node.wait { commands in commands.contains { if case .evict = $0 { true } else { false } } ? true : nil }
+        _ = await node.wait { commands in commands.contains { if case .evict = $0 { true } else { false } } ? true : nil
+        }
         await controller.disconnected()
         #expect(try await report.evicted == 1)
     }
@@ -54,7 +57,9 @@ import Wire
         await controller.order([router], grace: .seconds(30))
         node.state.withLock { $0.stubborn = [] }
         #expect(try await controller.evict("--all").evicted == 1)
-        let graces = node.state.withLock { $0.commands.compactMap { if case .evict(_, let grace) = $0 { grace } else { nil } } }
+        let graces = node.state.withLock {
+            $0.commands.compactMap { if case .evict(_, let grace) = $0 { grace } else { nil } }
+        }
         #expect(graces == [30_000, 2_000])
     }
 
@@ -65,7 +70,9 @@ import Wire
         let busy = try #require(node.living("m/L00-E000"))
         node.state.withLock { state in
             state.usage[busy] = InstanceUsage(instance: busy, active: 1)
-            for id in state.living.keys where id != busy { state.usage[id] = InstanceUsage(instance: id, idleMilliseconds: 1000) }
+            for id in state.living.keys where id != busy {
+                state.usage[id] = InstanceUsage(instance: id, idleMilliseconds: 1000)
+            }
         }
         try await waitUntil { node.living == [busy] }
         node.state.withLock { $0.usage[busy] = InstanceUsage(instance: busy, invocations: 7, idleMilliseconds: 1000) }

@@ -44,10 +44,13 @@ final class FakeNode: Sendable {
                 return instances.filter { !state.stubborn.contains($0) }.compactMap { id in
                     guard state.living.removeValue(forKey: id) != nil else { return nil }
                     return .exited(
-                        instance: id, status: 0, evicted: true, reason: "", state.usage[id] ?? InstanceUsage(instance: id))
+                        instance: id, status: 0, evicted: true, reason: "",
+                        state.usage[id] ?? InstanceUsage(instance: id))
                 }
             case .report(let request):
-                return [.usage(request: request, state.living.keys.map { state.usage[$0] ?? InstanceUsage(instance: $0) })]
+                return [
+                    .usage(request: request, state.living.keys.map { state.usage[$0] ?? InstanceUsage(instance: $0) })
+                ]
             case .verify(let request, let digest):
                 let intact = !state.damaged.contains(digest)
                 return [.verified(request: request, intact: intact, message: intact ? "" : "its digest differs")]
@@ -64,7 +67,9 @@ final class FakeNode: Sendable {
     }
 
     /// Asks for functions by name; answers what control granted or denied.
-    func acquire(_ names: [String]) async -> NodeCommand? { await ask { .acquire(request: $0, caller: 0, peer: 0, names: names, functions: []) } }
+    func acquire(_ names: [String]) async -> NodeCommand? {
+        await ask { .acquire(request: $0, caller: 0, peer: 0, names: names, functions: []) }
+    }
     func acquire(_ ids: [UInt64], caller: UInt64) async -> NodeCommand? {
         await ask { .acquire(request: $0, caller: caller, peer: 0, names: [], functions: ids) }
     }
@@ -124,7 +129,9 @@ final class MemoryStore: RegistryStore {
 
     func fail(with error: StoreError?) { state.withLock { $0.failure = error } }
 
-    func models() throws(StoreError) -> [ModelRecord] { state.withLock { $0.models.values.sorted { $0.name < $1.name } } }
+    func models() throws(StoreError) -> [ModelRecord] {
+        state.withLock { $0.models.values.sorted { $0.name < $1.name } }
+    }
 
     func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
         if let failure = state.withLock({ $0.failure }) { throw failure }
@@ -150,7 +157,9 @@ final class MemoryStore: RegistryStore {
         }
     }
 
-    func remove(model: String) throws(StoreError) -> Bool { state.withLock { $0.models.removeValue(forKey: model) != nil } }
+    func remove(model: String) throws(StoreError) -> Bool {
+        state.withLock { $0.models.removeValue(forKey: model) != nil }
+    }
 
     func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64> {
         if let failure = state.withLock({ $0.failure }) { throw failure }
@@ -165,7 +174,8 @@ final class MemoryStore: RegistryStore {
 func draft(_ name: String = "m", experts: Int = 3, changed: Set<Int> = []) -> ModelDraft {
     let functions = (0...experts).map { index in
         ImportManifest.Function(
-            name: index == 0 ? "router" : "L00-E00\(index - 1)", runtime: index == 0 ? "router" : "expert", shard: index,
+            name: index == 0 ? "router" : "L00-E00\(index - 1)", runtime: index == 0 ? "router" : "expert",
+            shard: index,
             bytes: 4096, experts: index == 0 ? 0 : 1)
     }
     let manifest = ImportManifest(

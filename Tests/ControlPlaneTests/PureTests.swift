@@ -8,7 +8,8 @@ import Wire
 @Suite struct PureTests {
     private func record(_ id: UInt64, _ runtime: Runtime = .expert) -> FunctionRecord {
         FunctionRecord(
-            id: id, model: "m", index: Int(id), name: "m/\(id)", runtime: runtime, digest: [], bytes: 1, experts: 1, node: "n")
+            id: id, model: "m", index: Int(id), name: "m/\(id)", runtime: runtime, digest: [], bytes: 1, experts: 1,
+            node: "n")
     }
 
     @Test("An instance goes from starting through ready and draining to its end, and no other way")
@@ -56,7 +57,9 @@ import Wire
         #expect(distribution.percentile(1) == 7)
     }
 
-    @Test("100,000 simulated looks: nobody busy is evicted, nobody idle stays past its time, nothing is looked at for nothing")
+    @Test(
+        "100,000 simulated looks: nobody busy is evicted, nobody idle stays past its time, nothing is looked at for nothing"
+    )
     func idleSimulation() throws {
         let timeout = Duration.milliseconds(500)
         let policy = IdlePolicy(timeout: timeout)

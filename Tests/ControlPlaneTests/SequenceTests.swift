@@ -98,7 +98,8 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
     @Test("However often its router dies, a stream is that of an undisturbed run")
     func undisturbed() async throws {
         let (controller, _) = try await plane()
-        let whole = await collect(try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [spec]).first)
+        let whole = await collect(
+            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [spec]).first)
         #expect(whole.count == 12)
         for step in 1...4 {
             let routers = (0..<12).map { _ in FakeRouter(.dies(after: step)) } + [FakeRouter(.lives)]
@@ -124,7 +125,8 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
         var scored = spec
         scored.promptScores = true
         scored.maxTokens = 3
-        let whole = await collect(try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [scored]).first)
+        let whole = await collect(
+            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [scored]).first)
         for after in [0, 1, 2] {
             let (service, _) = sequences([FakeRouter(.dies(after: after)), FakeRouter(.lives)], controller: controller)
             #expect(await collect(try await service.generate("m", [scored]).first) == whole)
@@ -135,7 +137,9 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
     func passing(code: String) async throws {
         let (controller, _) = try await plane()
         let (service, used) = sequences([FakeRouter(.refuses(code: code)), FakeRouter(.lives)], controller: controller)
-        #expect(await collect(try await service.generate("m", [spec]).first).last == .finished(.length, text: "", tokens: 10))
+        #expect(
+            await collect(try await service.generate("m", [spec]).first).last
+                == .finished(.length, text: "", tokens: 10))
         #expect(used() == 2)
     }
 
@@ -143,7 +147,9 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
     func busy() async throws {
         let (controller, _) = try await plane()
         let (service, used) = sequences([FakeRouter(.isBusy(times: 3))], controller: controller)
-        #expect(await collect(try await service.generate("m", [spec]).first).last == .finished(.length, text: "", tokens: 10))
+        #expect(
+            await collect(try await service.generate("m", [spec]).first).last
+                == .finished(.length, text: "", tokens: 10))
         #expect(used() == 1)
     }
 
@@ -159,7 +165,8 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
     @Test("After five tries without a token a stream ends with an error, not with silence")
     func givesUp() async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences((0..<20).map { _ in FakeRouter(.refuses(code: "crashed")) }, controller: controller)
+        let (service, used) = sequences(
+            (0..<20).map { _ in FakeRouter(.refuses(code: "crashed")) }, controller: controller)
         let events = await collect(try await service.generate("m", [spec]).first)
         guard case .failed("unavailable", _, _)? = events.last else {
             Issue.record("ended with \(String(describing: events.last))")
@@ -236,14 +243,15 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
         #expect(await gate.enter())
         var tasks: [Task<Void, Never>] = []
         for index in 0..<50 {
-            tasks.append(Task {
-                if await gate.enter() {
-                    order.add(index)
-                    gate.leave()
-                } else {
-                    gate.abandon()
-                }
-            })
+            tasks.append(
+                Task {
+                    if await gate.enter() {
+                        order.add(index)
+                        gate.leave()
+                    } else {
+                        gate.abandon()
+                    }
+                })
             try await waitUntil { gate.waiting == index + 1 }
         }
         for index in stride(from: 0, to: 50, by: 3) { tasks[index].cancel() }

@@ -10,9 +10,10 @@ import Testing
 @Suite struct KillTests {
     @Test("A process killed while it deploys leaves a whole revision, and none that was announced is lost")
     func killed() async throws {
-        // The child tells how far it got through its exit: it kills itself within a transaction.
+        // The child kills itself within a transaction.
         await #expect(processExitsWith: .signal(SIGKILL)) {
-            let folder = "/tmp/locum-registry-kill"
+            // The child of this test process names its folder after it.
+            let folder = "/tmp/locum-registry-kill-\(getppid())"
             mkdir(folder, 0o700)
             let registry = try SQLiteRegistry(path: "\(folder)/registry.sqlite")
             while try registry.models().first?.revision ?? 0 < 5 {
@@ -25,9 +26,11 @@ import Testing
                 }
             }
         }
-        let folder = "/tmp/locum-registry-kill"
+        let folder = "/tmp/locum-registry-kill-\(getpid())"
         defer {
-            for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm"] { unlink("\(folder)/\(name)") }
+            for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm"] {
+                unlink("\(folder)/\(name)")
+            }
             rmdir(folder)
         }
         let model = try #require(try SQLiteRegistry(path: "\(folder)/registry.sqlite").models().first)

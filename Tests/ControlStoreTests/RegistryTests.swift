@@ -9,9 +9,12 @@ import Testing
 /// A folder of its own, removed afterwards.
 func withFolder<T>(_ body: (String) throws -> T) throws -> T {
     var template = Array("/tmp/locum-registry-XXXXXX".utf8CString)
-    let path = try #require(template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }.map { String(cString: $0) })
+    let path = try #require(
+        template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }.map { String(cString: $0) })
     defer {
-        for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "lock"] { unlink("\(path)/\(name)") }
+        for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "lock"] {
+            unlink("\(path)/\(name)")
+        }
         rmdir(path)
     }
     return try body(path)
@@ -21,7 +24,8 @@ func withFolder<T>(_ body: (String) throws -> T) throws -> T {
 func draft(_ name: String = "m", experts: Int = 3, changed: Set<Int> = [], context: Int = 128) -> ModelDraft {
     let functions = (0...experts).map { index in
         ImportManifest.Function(
-            name: index == 0 ? "router" : "L00-E00\(index - 1)", runtime: index == 0 ? "router" : "expert", shard: index,
+            name: index == 0 ? "router" : "L00-E00\(index - 1)", runtime: index == 0 ? "router" : "expert",
+            shard: index,
             bytes: 4096, experts: index == 0 ? 0 : 1)
     }
     let manifest = ImportManifest(

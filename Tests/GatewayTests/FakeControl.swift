@@ -40,9 +40,11 @@ final class FakeControl: ControlService {
     }
     func status() async -> StatusReport {
         StatusReport(
-            version: "test", node: "n", nodeConnected: true, uptimeSeconds: 1, models: 1, instances: 0, sequencesActive: 0,
+            version: "test", node: "n", nodeConnected: true, uptimeSeconds: 1, models: 1, instances: 0,
+            sequencesActive: 0,
             sequencesQueued: 0, coldStarts: 0, warmAcquisitions: 0, invocations: 0, evictions: 0, crashes: 0,
-            coldStartMicroseconds: Percentiles(p50: nil, p99: nil), routerColdStartMicroseconds: Percentiles(p50: 1, p99: 2),
+            coldStartMicroseconds: Percentiles(p50: nil, p99: nil),
+            routerColdStartMicroseconds: Percentiles(p50: 1, p99: 2),
             sandbox: ["seccomp": "yes"])
     }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
@@ -62,7 +64,8 @@ final class FakeControl: ControlService {
             case .speaks: events += tokens + [.finished(.length, text: "", tokens: 3)]
             case .hangs: events = []
             case .hangsLater: events += tokens.prefix(2)
-            case .fails(let code): events = [.failed(code: code, parameter: "max_tokens", message: "it failed: \(code)")]
+            case .fails(let code):
+                events = [.failed(code: code, parameter: "max_tokens", message: "it failed: \(code)")]
             case .failsLater: events += tokens.prefix(2) + [.failed(code: "crashed", parameter: "", message: "it died")]
             case .refuses: break
             }
@@ -80,8 +83,10 @@ final class FakeControl: ControlService {
 
     private var record: ModelRecord {
         let manifest = ImportManifest(
-            architecture: "qwen2_moe", parameters: 1, sourceFormat: "gguf", quantization: "F32", context: 8, kvType: "f16",
-            hidden: 8, layers: 1, experts: 1, expertsPerToken: 1, vocabulary: 8, hasChatTemplate: false, functions: [], bytes: 1)
+            architecture: "qwen2_moe", parameters: 1, sourceFormat: "gguf", quantization: "F32", context: 8,
+            kvType: "f16",
+            hidden: 8, layers: 1, experts: 1, expertsPerToken: 1, vocabulary: 8, hasChatTemplate: false, functions: [],
+            bytes: 1)
         return ModelRecord(
             name: "m", revision: 1, manifest: manifest,
             options: DeployRecord(expertsPerFunction: 1, layersPerFunction: 1, quantize: "", context: 0, kvType: "f16"),
@@ -96,7 +101,8 @@ struct RunningGateway: Sendable {
 
     init() async {
         let (ports, sink) = AsyncStream<Int>.makeStream()
-        let gateway = Gateway(control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let gateway = Gateway(
+            control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
         Task { try await gateway.serveInference(host: "127.0.0.1", port: 0) { sink.yield($0) } }
         var port = 0
         for await value in ports {
@@ -117,7 +123,8 @@ struct RunningGateway: Sendable {
 
     func post(_ path: String, _ body: String, headers: String = "Content-Type: application/json\r\n") async -> String {
         await exchange(
-            "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(headers)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)")
+            "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(headers)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+        )
     }
 }
 
@@ -132,7 +139,9 @@ final class Client: Sendable {
         address.sin_port = port.bigEndian
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
         withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
         var patience = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
@@ -144,7 +153,9 @@ final class Client: Sendable {
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                _ = connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
         }
     }
 
@@ -184,10 +195,12 @@ func blocking<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
     await withCheckedContinuation { continuation in
         let job = Unmanaged.passRetained(Job { continuation.resume(returning: body()) })
         var thread = pthread_t()
-        pthread_create(&thread, nil, { raw in
-            if let raw { Unmanaged<Job>.fromOpaque(raw).takeRetainedValue().run() }
-            return nil
-        }, job.toOpaque())
+        pthread_create(
+            &thread, nil,
+            { raw in
+                if let raw { Unmanaged<Job>.fromOpaque(raw).takeRetainedValue().run() }
+                return nil
+            }, job.toOpaque())
         pthread_detach(thread)
     }
 }

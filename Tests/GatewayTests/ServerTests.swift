@@ -35,7 +35,8 @@ import Wire
         let gateway = await RunningGateway()
         let answer = await gateway.post(
             "/v1/chat/completions",
-            #"{"model":"m","messages":[{"role":"user","content":"a"}],"stream":true,"stream_options":{"include_usage":true}}"#)
+            #"{"model":"m","messages":[{"role":"user","content":"a"}],"stream":true,"stream_options":{"include_usage":true}}"#
+        )
         #expect(status(answer) == 200 && answer.lowercased().contains("content-type: text/event-stream"))
         let events = events(answer)
         #expect(events.last == "[DONE]")
@@ -57,7 +58,8 @@ import Wire
     func errors() async throws {
         let gateway = await RunningGateway()
         for (code, expected) in [
-            ("context_length_exceeded", 400), ("invalid_prompt", 400), ("unavailable", 503), ("something", 500), ("not_found", 404),
+            ("context_length_exceeded", 400), ("invalid_prompt", 400), ("unavailable", 503), ("something", 500),
+            ("not_found", 404),
         ] {
             gateway.control.mood.withLock { $0 = .fails(code: code) }
             for streams in ["true", "false"] {
@@ -80,25 +82,34 @@ import Wire
         let full = await gateway.post("/v1/completions", body)
         #expect(status(full) == 429 && full.lowercased().contains("retry-after: 1"))
         let unknown = await gateway.post("/v1/completions", #"{"model":"x","prompt":"ab"}"#)
-        #expect(status(unknown) == 404 && unknown.contains(#""code":"model_not_found""#) && unknown.contains(#""param":"model""#))
-        #expect(status(await gateway.exchange("GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")) == 404)
+        #expect(
+            status(unknown) == 404 && unknown.contains(#""code":"model_not_found""#)
+                && unknown.contains(#""param":"model""#))
+        #expect(
+            status(await gateway.exchange("GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+                == 404)
     }
 
     @Test("Every wrong request gets its status and a JSON body")
     func statuses() async throws {
         let gateway = await RunningGateway()
-        func get(_ path: String, host: String = "localhost", more: String = "", method: String = "GET") async -> String {
+        func get(_ path: String, host: String = "localhost", more: String = "", method: String = "GET") async -> String
+        {
             await gateway.exchange("\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n\(more)Connection: close\r\n\r\n")
         }
         let cases: [(String, Int)] = [
             (await get("/health"), 200), (await get("/v1/models"), 200), (await get("/v1/models/m"), 200),
-            (await get("/nowhere"), 404), (await get("/v1/completions"), 405), (await get("/v1/models", method: "DELETE"), 405),
+            (await get("/nowhere"), 404), (await get("/v1/completions"), 405),
+            (await get("/v1/models", method: "DELETE"), 405),
             (await get("/admin/status"), 404), (await get("/health", host: "evil.example"), 403),
             (await get("/health", more: "Origin: http://evil.example\r\n"), 403),
             (await get("/health", more: "Origin: http://localhost:8420\r\n"), 200),
             (await gateway.post("/v1/completions", body, headers: "Content-Type: text/plain\r\n"), 415),
             (await gateway.post("/v1/completions", body, headers: ""), 415),
-            (await gateway.post("/v1/completions", body, headers: "Content-Type: application/json; charset=utf-8\r\n"), 200),
+            (
+                await gateway.post(
+                    "/v1/completions", body, headers: "Content-Type: application/json; charset=utf-8\r\n"), 200
+            ),
             (await gateway.post("/v1/completions", "{"), 400), (await gateway.post("/v1/completions", "[]"), 400),
             (await gateway.post("/v1/completions", "{\"model\":\"m\",\"prompt\":\"a\",\"n\":99}"), 400),
         ]
@@ -115,9 +126,23 @@ import Wire
         let gateway = await RunningGateway()
         let long = String(repeating: " ", count: 9 << 20)
         #expect(status(await gateway.post("/v1/completions", long)) == 413)
-        let chunked = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + String(long.utf8.count, radix: 16) + "\r\n" + long + "\r\n0\r\n\r\n"
+        let chunked =
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + String(long.utf8.count, radix: 16) + "\r\n"
+            + long + "\r\n0\r\n\r\n"
         #expect(status(await gateway.exchange(chunked)) == 413)
+        // Also where the body is not looked at at all.
+        #expect(status(await gateway.post("/nowhere", long)) == 404)
+        #expect(status(await gateway.post("/v1/completions", long, headers: "Content-Type: text/plain\r\n")) == 415)
+    }
+
+    @Test("A body in broken chunks is 400 and no trouble for the next client")
+    func brokenChunks() async throws {
+        let gateway = await RunningGateway()
+        let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        #expect(status(await gateway.exchange(head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nnonsense")) == 400)
+        #expect(status(await gateway.exchange("nonsense\r\n\r\n")) == 400)
+        #expect(status(await gateway.post("/v1/completions", body)) == 200)
     }
 
     @Test("A client that leaves ends its sequences within half a second, streaming or not, before and after tokens")
@@ -132,7 +157,8 @@ import Wire
             await blocking {
                 let client = Client(port: port)
                 client.send(
-                    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
+                    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+                )
                 usleep(150_000)
             }
             let left = ContinuousClock.now
@@ -148,7 +174,8 @@ import Wire
     func keepAlive() async throws {
         let gateway = await RunningGateway()
         let (port, body) = (gateway.port, body)
-        let request = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+        let request =
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
         let answers = await blocking {
             let client = Client(port: port)
             return (0..<3).map { _ in
@@ -168,18 +195,24 @@ import Wire
         let path = folder + "/admin.sock"
         defer { unlink(path) }
         let (up, sink) = AsyncStream<Void>.makeStream()
-        let gateway = Gateway(control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let gateway = Gateway(
+            control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
         Task { try await gateway.serveAdministration(path: path) { sink.finish() } }
         for await _ in up {}
         var information = stat()
         stat(path, &information)
         #expect(information.st_mode & 0o777 == 0o600)
         let answers = await blocking {
-            ["GET /admin/models", "GET /admin/models/m", "GET /admin/models/x", "DELETE /admin/models/m", "GET /admin/instances",
-             "GET /admin/status", "POST /admin/verify", "POST /admin/evict", "GET /v1/models"].map { line in
+            [
+                "GET /admin/models", "GET /admin/models/m", "GET /admin/models/x", "DELETE /admin/models/m",
+                "GET /admin/instances",
+                "GET /admin/status", "POST /admin/verify", "POST /admin/evict", "GET /v1/models",
+            ].map { line in
                 let client = Client(path: path)
                 let body = line.hasSuffix("evict") ? #"{"target":"--all"}"# : ""
-                client.send("\(line) HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)")
+                client.send(
+                    "\(line) HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+                )
                 return client.readAnswer()
             }
         }

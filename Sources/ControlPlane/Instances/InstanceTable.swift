@@ -38,7 +38,9 @@ public struct InstanceTable: Sendable {
 
     /// Node reports that it serves.
     public mutating func ready(_ id: UInt64, pid: UInt32) throws(TransitionError) {
-        guard let instance = instances[id] else { throw TransitionError(description: "unknown instance \(id) is ready") }
+        guard let instance = instances[id] else {
+            throw TransitionError(description: "unknown instance \(id) is ready")
+        }
         switch instance.state {
         case .starting: instances[id]?.state = .ready(pid: pid)
         // It became ready while the order to leave was on its way.

@@ -71,11 +71,13 @@ enum OwnThread {
             pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
             pthread_attr_setstacksize(&attributes, 512 * 1024)
             var thread = pthread_t()
-            let failed = pthread_create(&thread, &attributes, { argument in
-                guard let argument else { return nil }
-                Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().body()
-                return nil
-            }, job.toOpaque())
+            let failed = pthread_create(
+                &thread, &attributes,
+                { argument in
+                    guard let argument else { return nil }
+                    Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().body()
+                    return nil
+                }, job.toOpaque())
             // No thread to be had: better to block here for once than to fail.
             if failed != 0 { job.takeRetainedValue().body() }
         }

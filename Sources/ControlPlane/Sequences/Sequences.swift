@@ -39,11 +39,15 @@ public final class Sequences: Sendable {
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
     /// - Throws: `ControlFailure` `not_found`, or `queue_full`.
-    public func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
+    public func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<
+        RouterEvent
+    >] {
         try await controller.require(model)
         let gate = gates.withLock { gates in
-            let gate = gates[model] ?? SequenceGate(
-                atOnce: controller.settings.sequences, queue: controller.settings.queue)
+            let gate =
+                gates[model]
+                ?? SequenceGate(
+                    atOnce: controller.settings.sequences, queue: controller.settings.queue)
             gates[model] = gate
             return gate
         }
@@ -117,9 +121,10 @@ public final class Sequences: Sendable {
             return .lost(progress: false, reason: error.message)
         }
         guard replay.continues(revision: await controller.revision(model)) else {
-            sink.yield(.failed(
-                code: "model_changed", parameter: "model",
-                message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
+            sink.yield(
+                .failed(
+                    code: "model_changed", parameter: "model",
+                    message: "\(model) was deployed anew or removed while this answer was under way; ask again"))
             return .ended
         }
         var progress = false

@@ -10,17 +10,23 @@ struct AdminRoutes: Sendable {
 
     func add(to router: Router<GatewayContext>) {
         router.route("/admin/models", [.get: { _, _ in try Self.json(await control.models()) }])
-        router.route("/admin/models/:model", [
-            .get: { _, context in try Self.json(await control.describe(try context.parameters.require("model"))) },
-            .delete: { _, context in try Self.json(await control.remove(try context.parameters.require("model"))) },
-        ])
+        router.route(
+            "/admin/models/:model",
+            [
+                .get: { _, context in try Self.json(await control.describe(try context.parameters.require("model"))) },
+                .delete: { _, context in try Self.json(await control.remove(try context.parameters.require("model"))) },
+            ])
         router.route("/admin/instances", [.get: { _, _ in try Self.json(await control.instances()) }])
-        router.route("/admin/evict", [.post: { request, _ in
-            guard let target = try RequestFields(await request.jsonBody()).string("target") else {
-                throw APIError.badParameter("target", "'target' is missing: --all, a model, or a function")
-            }
-            return try Self.json(await control.evict(target))
-        }])
+        router.route(
+            "/admin/evict",
+            [
+                .post: { request, context in
+                    guard let target = try RequestFields(await request.jsonBody(context)).string("target") else {
+                        throw APIError.badParameter("target", "'target' is missing: --all, a model, or a function")
+                    }
+                    return try Self.json(await control.evict(target))
+                }
+            ])
         router.route("/admin/status", [.get: { _, _ in try Self.json(await control.status()) }])
         router.route("/admin/verify", [.post: { _, _ in try Self.json(await control.verify()) }])
     }

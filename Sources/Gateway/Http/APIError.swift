@@ -26,7 +26,8 @@ struct APIError: Error, Sendable, Equatable {
     }
 
     /// The client is gone; nobody reads this.
-    static let clientGone = APIError(status: .init(code: 499), message: "the client closed the connection", code: "client_gone")
+    static let clientGone = APIError(
+        status: .init(code: 499), message: "the client closed the connection", code: "client_gone")
 
     /// What control refused.
     init(_ failure: ControlFailure) { self.init(code: failure.code, parameter: "", message: failure.message) }

@@ -30,7 +30,9 @@ struct AccessRule: Sendable {
         return nil
     }
 
-    private func allows(_ name: String, _ local: String?) -> Bool { names.contains(name) || name == local?.lowercased() }
+    private func allows(_ name: String, _ local: String?) -> Bool {
+        names.contains(name) || name == local?.lowercased()
+    }
 
     /// `host`, `host:port`, `[v6]`, `[v6]:port`; nil when it is none of them.
     private static func hostName(_ authority: String) -> String? {

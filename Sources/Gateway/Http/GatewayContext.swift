@@ -8,13 +8,14 @@ import Synchronization
 struct GatewayContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+    let body = BodyState()
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         channel = source.channel
     }
 
-    /// Calls `body`, at once or later, when the client leaves before `ClientWatch.clear`.
+    /// What tells whether the client leaves; nil when it has left already.
     func watchClient() async -> ClientWatch? {
         try? await channel.pipeline.handler(type: ClientWatchHandler.self).map(\.watch).get()
     }

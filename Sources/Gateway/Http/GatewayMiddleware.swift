@@ -15,7 +15,8 @@ struct AccessMiddleware: RouterMiddleware {
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
         if let refusal = rule.refusal(
-            host: request.head.authority, origin: request.headers[.origin], local: context.channel.localAddress?.ipAddress)
+            host: request.head.authority, origin: request.headers[.origin],
+            local: context.channel.localAddress?.ipAddress)
         {
             throw APIError(status: .forbidden, message: refusal, code: "forbidden")
         }
@@ -32,48 +33,29 @@ struct ErrorMiddleware: RouterMiddleware {
     ) async throws -> Response {
         do {
             return try await next(request, context)
-        } catch let error as APIError {
+        } catch {
+            await request.discardBody(context)
+            return Self.response(to: error, request, context)
+        }
+    }
+
+    private static func response(to error: any Error, _ request: Request, _ context: Context) -> Response {
+        switch error {
+        case let error as APIError:
             return error.response
-        } catch let error as ControlFailure {
+        case let error as ControlFailure:
             return APIError(error).response
-        } catch let error as HTTPError where error.status == .notFound {
+        case let error as HTTPError where error.status == .notFound:
             let path = String(request.uri.path.prefix(200))
             return APIError(status: .notFound, message: "there is nothing at \(path)", code: "unknown_path").response
-        } catch let error as any HTTPResponseError {
+        case let error as any HTTPResponseError:
             return APIError(status: error.status, message: error.status.reasonPhrase).response
-        } catch {
+        default:
             context.logger.error("a request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
             return APIError(
                 status: .internalServerError, message: "an error inside Locum; its log says more", type: "server_error",
                 code: "internal"
             ).response
-        }
-    }
-}
-
-extension Request {
-    /// Longest body: a full context of token ids in JSON is far below.
-    static let longestBody = 8 << 20
-
-    /// The body as JSON.
-    /// - Throws: `APIError` 415, 413, or 400 naming line and column.
-    func jsonBody() async throws -> JSONValue {
-        let type = headers[.contentType] ?? ""
-        let media = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
-        guard media == "application/json" else {
-            throw APIError(
-                status: .unsupportedMediaType,
-                message: "Content-Type must be application/json, not '\(type.prefix(100))'", code: "unsupported_media_type")
-        }
-        let tooLarge = APIError(
-            status: .contentTooLarge, message: "the body is longer than \(Self.longestBody) bytes", code: "body_too_large")
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > Self.longestBody { throw tooLarge }
-        let buffer: ByteBuffer
-        do { buffer = try await body.collect(upTo: Self.longestBody) } catch is NIOTooManyBytesError { throw tooLarge }
-        do throws(JSONSyntaxError) {
-            return try JSONReader.read(Array(buffer.readableBytesView))
-        } catch {
-            throw APIError.badRequest("the body is not JSON: line \(error.line), column \(error.column): \(error.reason)")
         }
     }
 }

@@ -76,7 +76,9 @@ struct JSONReader {
     }
 
     private mutating func word(_ text: String, _ value: JSONValue) throws(JSONSyntaxError) -> JSONValue {
-        guard bytes[at...].starts(with: text.utf8) else { throw failure("a value is expected; \(text) is spelled otherwise") }
+        guard bytes[at...].starts(with: text.utf8) else {
+            throw failure("a value is expected; \(text) is spelled otherwise")
+        }
         at += text.utf8.count
         return value
     }
@@ -131,7 +133,9 @@ struct JSONReader {
             while isDigit(next) { at += 1 }
         }
         let text = String(decoding: bytes[start..<at], as: UTF8.self)
-        guard let value = Double(text), value.isFinite else { throw failure("the number \(text.prefix(40)) is out of range") }
+        guard let value = Double(text), value.isFinite else {
+            throw failure("the number \(text.prefix(40)) is out of range")
+        }
         return .number(value, integer: isInteger ? Int64(text) : nil)
     }
 
@@ -142,7 +146,9 @@ struct JSONReader {
             guard let byte = next else { throw failure("the text ends within a string") }
             switch byte {
             case UInt8(ascii: "\""):
-                guard let whole = String(validating: text, as: UTF8.self) else { throw failure("the string before is not UTF-8") }
+                guard let whole = String(validating: text, as: UTF8.self) else {
+                    throw failure("the string before is not UTF-8")
+                }
                 at += 1
                 return whole
             case UInt8(ascii: "\\"):

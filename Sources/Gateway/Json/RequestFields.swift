@@ -45,7 +45,8 @@ struct RequestFields {
         guard case .number(let number, _) = value else { throw wrong(name, "a number") }
         guard range.contains(number), !above || number > range.lowerBound else {
             let least = above ? "above \(range.lowerBound)" : "at least \(range.lowerBound)"
-            throw .badParameter(path(name), "'\(path(name))' is \(number), it must be \(least) and at most \(range.upperBound)")
+            throw .badParameter(
+                path(name), "'\(path(name))' is \(number), it must be \(least) and at most \(range.upperBound)")
         }
         return Float(number)
     }
@@ -58,7 +59,8 @@ struct RequestFields {
         guard range.contains(integer) else {
             throw .badParameter(
                 path(name),
-                "'\(path(name))' is \(integer), it must be at least \(range.lowerBound) and at most \(range.upperBound)")
+                "'\(path(name))' is \(integer), it must be at least \(range.lowerBound) and at most \(range.upperBound)"
+            )
         }
         return integer
     }

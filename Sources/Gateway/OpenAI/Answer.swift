@@ -25,7 +25,8 @@ struct AnswerHead: Sendable {
     private var unfinished: Int
 
     init(prefix: String, model: String, choices: Int, perPrompt: Int, includesUsage: Bool, created: Int64) {
-        id = prefix + String(UInt64.random(in: 0 ... .max), radix: 16) + String(UInt64.random(in: 0 ... .max), radix: 16)
+        id =
+            prefix + String(UInt64.random(in: 0 ... .max), radix: 16) + String(UInt64.random(in: 0 ... .max), radix: 16)
         (self.model, self.created, choicesPerPrompt) = (model, created, perPrompt)
         (self.includesUsage, unfinished) = (includesUsage, choices)
     }
@@ -82,5 +83,7 @@ extension FinishReason {
 
 extension ScoredToken {
     /// JSON has no infinity; OpenAI says -9999 for what has no probability.
-    var jsonLogprob: JSONValue { logprob.isFinite ? .number(Double("\(logprob)") ?? Double(logprob), integer: nil) : -9999 }
+    var jsonLogprob: JSONValue {
+        logprob.isFinite ? .number(Double("\(logprob)") ?? Double(logprob), integer: nil) : -9999
+    }
 }

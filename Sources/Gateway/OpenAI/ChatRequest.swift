@@ -34,7 +34,8 @@ struct ChatRequest: Sendable {
             var sampling = common.sampling
             sampling.choice = UInt32(choice)
             return GenerateSpec(
-                prompt: .chat(turns), sampling: sampling, maxTokens: maxTokens, stop: common.stop, topLogprobs: topLogprobs,
+                prompt: .chat(turns), sampling: sampling, maxTokens: maxTokens, stop: common.stop,
+                topLogprobs: topLogprobs,
                 ignoresEnd: common.ignoresEnd)
         }
     }
@@ -49,7 +50,8 @@ struct ChatRequest: Sendable {
             guard let role = try message.string("role") else { throw message.wrong("role", "a string") }
             guard roles.contains(role) else {
                 throw .badParameter(
-                    message.path("role"), "'\(message.path("role"))' is '\(role.prefix(40))', supported are \(roles.joined(separator: ", "))")
+                    message.path("role"),
+                    "'\(message.path("role"))' is '\(role.prefix(40))', supported are \(roles.joined(separator: ", "))")
             }
             try message.refuse("tool_calls", "models here call no tools") { $0 == .array([]) }
             try message.refuse("function_call", "models here call no tools")
@@ -68,7 +70,8 @@ struct ChatRequest: Sendable {
                 let type = try part.string("type")
                 guard type == "text" else {
                     throw .badParameter(
-                        part.path("type"), "'\(part.path("type"))' is '\(type ?? "missing")'; models here read text parts only")
+                        part.path("type"),
+                        "'\(part.path("type"))' is '\(type ?? "missing")'; models here read text parts only")
                 }
                 guard let piece = try part.string("text") else { throw part.wrong("text", "a string") }
                 text += piece
@@ -82,7 +85,9 @@ struct ChatRequest: Sendable {
         try fields.refuse("tools", "models here call no tools") { $0 == .array([]) }
         try fields.refuse("functions", "models here call no tools") { $0 == .array([]) }
         try fields.refuse("tool_choice", "models here call no tools") { $0 == .string("none") || $0 == .string("auto") }
-        try fields.refuse("function_call", "models here call no tools") { $0 == .string("none") || $0 == .string("auto") }
+        try fields.refuse("function_call", "models here call no tools") {
+            $0 == .string("none") || $0 == .string("auto")
+        }
         try fields.refuse("response_format", "only the type 'text' is") { $0["type"] == .string("text") }
         try fields.refuse("modalities", "only text is") { $0 == .array([.string("text")]) }
         try fields.refuse("audio", "only text is")

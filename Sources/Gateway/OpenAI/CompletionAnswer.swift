@@ -17,6 +17,7 @@ struct CompletionAnswer: Answer {
     private var choices: [Choice]
     private let echo: Bool
     private let scored: Bool
+    private let streams: Bool
     private let tokensAsIDs: Bool
 
     init(_ request: CompletionRequest, created: Int64) {
@@ -27,7 +28,7 @@ struct CompletionAnswer: Answer {
         tokensAsIDs = request.common.tokensAsIDs
         let none = CompletionLogprobs(offset: 0, asIDs: tokensAsIDs)
         choices = Array(repeating: Choice(logprobs: none), count: count)
-        (echo, scored) = (request.echo, request.logprobs != nil)
+        (echo, scored, streams) = (request.echo, request.logprobs != nil, request.common.stream)
     }
 
     mutating func add(_ index: Int, _ event: RouterEvent) -> [JSONValue] {
@@ -61,12 +62,9 @@ struct CompletionAnswer: Answer {
         }
     }
 
-    // A stream takes the log-probabilities out as they come; a whole answer keeps them. Which of the two this is
-    // shows in who asks: `keeps` is set for whole answers.
-    var keeps = false
-
+    /// A stream takes the log-probabilities out as they come; a whole answer keeps them.
     private mutating func streamed(_ index: Int) -> JSONValue {
-        guard scored, !keeps else { return .null }
+        guard scored, streams else { return .null }
         return choices[index].logprobs.take()
     }
 
@@ -87,7 +85,8 @@ struct CompletionAnswer: Answer {
     var whole: JSONValue {
         let list = choices.enumerated().map { index, choice in
             Self.choice(
-                index, text: choice.text, logprobs: scored ? choice.logprobs.json : .null, finish: choice.finish?.name ?? .null)
+                index, text: choice.text, logprobs: scored ? choice.logprobs.json : .null,
+                finish: choice.finish?.name ?? .null)
         }
         return head.object(Self.kind, choices: list, usage: head.usage)
     }

@@ -22,7 +22,8 @@ struct CompletionRequest: Sendable {
         prompts = try Self.prompts(fields)
         guard prompts.count * common.choices <= Self.mostSequences else {
             throw .badParameter(
-                "prompt", "\(prompts.count) prompts with 'n' \(common.choices) are more than \(Self.mostSequences) sequences")
+                "prompt",
+                "\(prompts.count) prompts with 'n' \(common.choices) are more than \(Self.mostSequences) sequences")
         }
         echo = try fields.bool("echo") ?? false
         logprobs = try fields.integer("logprobs", in: 0...5).map { UInt8($0) }
@@ -62,13 +63,15 @@ struct CompletionRequest: Sendable {
                 case (.array, .array(let inner)): prompts.append(.tokens(try ids(inner, "prompt[\(index)]")))
                 default:
                     throw .badParameter(
-                        "prompt", "'prompt[\(index)]' is \(element.kind); a prompt is a string, an array of strings, "
+                        "prompt",
+                        "'prompt[\(index)]' is \(element.kind); a prompt is a string, an array of strings, "
                             + "an array of token ids, or an array of arrays of token ids")
                 }
             }
             return prompts
         default:
-            throw fields.wrong("prompt", "a string, an array of strings, an array of token ids, or an array of such arrays")
+            throw fields.wrong(
+                "prompt", "a string, an array of strings, an array of token ids, or an array of such arrays")
         }
     }
 

@@ -11,11 +11,13 @@ struct EventStream {
         let headers: HTTPFields = [
             .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
         ]
-        return Response(status: .ok, headers: headers, body: ResponseBody { writer in
-            var stream = EventStream(writer: writer)
-            try await body(&stream)
-            try await stream.writer.finish(nil)
-        })
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                var stream = EventStream(writer: writer)
+                try await body(&stream)
+                try await stream.writer.finish(nil)
+            })
     }
 
     /// Sends objects together.

@@ -37,7 +37,8 @@ struct GenerationFields: Sendable {
             repetitionPenalty: try fields.number("repetition_penalty", in: 0...10, above: true),
             presencePenalty: try fields.number("presence_penalty", in: -2...2),
             frequencyPenalty: try fields.number("frequency_penalty", in: -2...2),
-            seed: try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: $0) } ?? .random(in: 0 ... .max))
+            seed: try fields.integer("seed", in: .min ... .max).map { UInt64(bitPattern: $0) }
+                ?? .random(in: 0 ... .max))
         stop = try Self.stop(fields)
         choices = Int(try fields.integer("n", in: 1...Self.mostChoices) ?? 1)
         stream = try fields.bool("stream") ?? false

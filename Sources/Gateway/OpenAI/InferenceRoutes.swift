@@ -15,17 +15,24 @@ struct InferenceRoutes: Sendable {
         router.route("/health", [.get: { _, _ in .json(["status": "ok"]) }])
         router.route("/v1/models", [.get: { _, _ in await models() }])
         router.route("/v1/models/:model", [.get: { _, context in try await model(context) }])
-        router.route("/v1/completions", [.post: { request, context in
-            let parsed = try CompletionRequest(await request.jsonBody())
-            var answer = CompletionAnswer(parsed, created: Self.now())
-            answer.keeps = !parsed.common.stream
-            return try await respond(parsed.common, parsed.specs, answer, kind: CompletionAnswer.kind, context)
-        }])
-        router.route("/v1/chat/completions", [.post: { request, context in
-            let parsed = try ChatRequest(await request.jsonBody())
-            let answer = ChatAnswer(parsed, created: Self.now())
-            return try await respond(parsed.common, parsed.specs, answer, kind: ChatAnswer.chunkKind, context)
-        }])
+        router.route(
+            "/v1/completions",
+            [
+                .post: { request, context in
+                    let parsed = try CompletionRequest(await request.jsonBody(context))
+                    let answer = CompletionAnswer(parsed, created: Self.now())
+                    return try await respond(parsed.common, parsed.specs, answer, kind: CompletionAnswer.kind, context)
+                }
+            ])
+        router.route(
+            "/v1/chat/completions",
+            [
+                .post: { request, context in
+                    let parsed = try ChatRequest(await request.jsonBody(context))
+                    let answer = ChatAnswer(parsed, created: Self.now())
+                    return try await respond(parsed.common, parsed.specs, answer, kind: ChatAnswer.chunkKind, context)
+                }
+            ])
     }
 
     private static func now() -> Int64 { Int64(time(nil)) }
