@@ -7,6 +7,7 @@ PROGRAMS := locum locum-node locum-control locum-import locum-zygote locum-eval 
 PREFIX ?= /usr/local
 DESTDIR ?=
 VENV := .venv
+FUZZ_SECONDS ?= 60
 PY := $(VENV)/bin/python
 
 .PHONY: help deps build debug test demo bench fuzz install clean
@@ -42,8 +43,8 @@ bench: build $(VENV)/.done ## Measure; prints a table and writes bench/out/
 	@mkdir -p bench/out
 	LOCUM_BIN=bin $(PY) Tests/Benchmarks/bench.py bench/out
 
-fuzz: debug ## Random bytes at the parsers and sockets for a minute (SECONDS=60)
-	LOCUM_FUZZ_SECONDS=$${SECONDS_:-60} SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter Fuzz
+fuzz: debug ## Random bytes at the parsers and sockets for a minute (FUZZ_SECONDS=60)
+	LOCUM_FUZZ_SECONDS=$(FUZZ_SECONDS) SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter Fuzz
 
 install: build ## Install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/locum $(DESTDIR)$(PREFIX)/share/locum/models

@@ -1,5 +1,6 @@
 // The `locum` command: one subcommand per thing a person does. Exit codes are part of the interface.
 public import ArgumentParser
+import FunctionModel
 
 /// The root command. Exit codes: 0 done, 1 failed, 3 not found, 4 daemon not reachable, 64 usage.
 public struct Locum: ParsableCommand {
@@ -14,7 +15,7 @@ public struct Locum: ParsableCommand {
             Exit codes: 0 done, 1 failed, 3 not found, 4 daemon not reachable, 64 wrong usage.
             Shell completions: locum --generate-completion-script bash|zsh|fish
             """,
-        version: Version.text,
+        version: LocumVersion.text,
         subcommands: [
             Up.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Generate.self, Chat.self,
             Invoke.self, Processes.self, Evict.self, Status.self, VersionCommand.self,
@@ -23,16 +24,11 @@ public struct Locum: ParsableCommand {
     public init() {}
 }
 
-/// The version of this build.
-public enum Version {
-    public static let text = "0.1.0"
-}
-
 struct VersionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "version", abstract: "Print the version.")
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
-        print(json ? "{\"version\": \"\(Version.text)\"}" : "locum \(Version.text)")
+        print(json ? "{\"version\": \"\(LocumVersion.text)\"}" : "locum \(LocumVersion.text)")
     }
 }

@@ -4,6 +4,7 @@
 import CLinux
 import ControlPlane
 import ControlStore
+import FunctionModel
 import Gateway
 import Glibc
 import Logging
@@ -35,7 +36,7 @@ enum ControlMain {
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         let settings = ControlSettings(
-            version: "0.1.0", idleTimeout: .milliseconds(arguments.idleMilliseconds), lanes: UInt8(arguments.threads))
+            version: LocumVersion.text, idleTimeout: .milliseconds(arguments.idleMilliseconds), lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
