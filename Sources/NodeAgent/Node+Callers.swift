@@ -19,8 +19,9 @@ extension Node {
                 socket, NodeAgentError(code: "exhausted", message: "\(Self.mostCallers) callers are connected already"))
         }
         do throws(SyscallError) {
-            // The caller is made after its channel and known to the handlers through this box.
-            final class Box { var caller: Caller? }
+            // The caller is made after its channel and known to the handlers through this box; weakly, since it
+            // owns the channel and the channel these handlers. The broker holds it until it is gone.
+            final class Box { weak var caller: Caller? }
             let box = Box()
             let channel = try PacketChannel(
                 loop, socket,
