@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,6 +23,7 @@ from daemon import BIN, TALES, Daemon, children, name_of, wait_for  # noqa: E402
 from make_model import make  # noqa: E402
 
 rows: list[dict] = []
+PROMPT = "Once upon a time there was a king who"
 
 
 def note(name: str, value: float | str, unit: str, limit: float | None = None, **more):
@@ -111,7 +113,7 @@ def many(daemon: Daemon):
     names = experts_of(daemon, "wide")
     begin = time.perf_counter()
     with Holding(daemon, names) as result:
-        note("expert functions alive at once, two lanes each", len([r for r in daemon.ps() if r["runtime"] == "expert"]), "")
+        note("expert functions alive at once, two lanes each", len([r for r in daemon.ps() if r["model"] == "wide"]), "")
         note("  acquired and called in", time.perf_counter() - begin, "s")
         sizes = [r["private_bytes"] for r in daemon.ps() if r["model"] == "wide"]
         note("private memory of an idle expert worker (median)", statistics.median(sizes) / 1024, "KiB", 128)
@@ -129,20 +131,30 @@ def idle(daemon: Daemon):
     note("idle: CPU time in 60 s", cpu_seconds(pids) - before, "s", 0.1)
 
 
+def request_seconds(daemon: Daemon, model: str, tokens: int) -> float:
+    """A whole answer of so many tokens, never ending early, not streamed: what a client waits for it."""
+    body = {"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    request = urllib.request.Request(
+        daemon.url + "/v1/completions", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    begin = time.perf_counter()
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["usage"]["completion_tokens"] == tokens
+    return time.perf_counter() - begin
+
+
 def decode(daemon: Daemon) -> dict[str, float]:
-    result: dict[str, list[float]] = {"tales": [], "tales-all": []}
-    for _ in range(7):
-        for model in result:
-            daemon.run("generate", model, "Once upon a time", "--max-tokens", "8", "--seed", "1")
-            answer = daemon.json(
-                "generate", model, "Once upon a time there was a king who", "--max-tokens", "400", "--temperature", "0")
-            result[model].append(answer["tokens_per_second"])
-    for model, name in (("tales", "1 expert per function"), ("tales-all", "all experts in one function")):
-        values = sorted(result[model])
+    """Tokens after the first: the time of 401 less the time of 1, in turns, so that both see the same machine."""
+    rates: dict[str, list[float]] = {"tales": [], "tales-all": []}
+    for _ in range(9):
+        for model, into in rates.items():
+            request_seconds(daemon, model, 401)
+            into.append(400 / (request_seconds(daemon, model, 401) - request_seconds(daemon, model, 1)))
+    for model, name in (("tales", "1 expert per function"), ("tales-all", "a layer's experts in one")):
+        values = sorted(rates[model])
         note(f"decode tales-moe Q8_0, 2 threads, {name}", statistics.median(values), "tokens/s", spread=[values[0], values[-1]])
-    ratio = statistics.median(a / b for a, b in zip(result["tales-all"], result["tales"], strict=True))
-    note("  all in one function / one process per expert", ratio, "x")
-    return {model: statistics.median(values) for model, values in result.items()}
+    ratio = statistics.median(one / all for one, all in zip(rates["tales"], rates["tales-all"], strict=True))
+    note("  one process per expert / a layer's experts in one", ratio, "x")
+    return {model: statistics.median(values) for model, values in rates.items()}
 
 
 def llama(folder: Path, ours: dict[str, float]):
@@ -159,7 +171,7 @@ def llama(folder: Path, ours: dict[str, float]):
     rates = []
     for _ in range(7):
         model.reset()
-        ids = model.tokenize(b"Once upon a time there was a king who", add_bos=False)
+        ids = model.tokenize(PROMPT.encode(), add_bos=False)
         begin, n = 0.0, 0
         for _ in model.generate(ids, temp=0.0):
             n += 1
