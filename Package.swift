@@ -13,7 +13,9 @@ let strict: [SwiftSetting] = [
 /// For modules that read bytes of strangers: every unsafe expression is marked.
 let hostile = strict + [.strictMemorySafety()]
 /// Kernels are what a debug run would otherwise spend its time in.
-let kernelFlags: [CSetting] = [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"])]
+let kernelFlags: [CSetting] = [
+    .unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"])
+]
 
 func runtime(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = strict) -> Target {
     .target(name: name, dependencies: dependencies, path: "Runtime/\(name)", swiftSettings: settings)
@@ -77,19 +79,29 @@ let package = Package(
 
         // The trusted side.
         trusted("FunctionModel"),
-        trusted("ModelImport", ["Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
+        trusted(
+            "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
         trusted("ShardStore", ["Syscall", "Wire", crypto]),
         trusted("NodeAgent", ["CLinux", "CSeccomp", "Syscall", "Wire", "Link", "Sandbox", "ShardStore"]),
         trusted("ControlStore", ["FunctionModel", grdb]),
-        trusted("ControlPlane", ["FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
-        trusted("Gateway", ["FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, lifecycle, nioCore, logging]),
+        trusted(
+            "ControlPlane", ["FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
+        trusted(
+            "Gateway",
+            [
+                "FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, lifecycle, nioCore,
+                logging,
+            ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
         trusted("Commands", ["FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
         program("locum-node", ["NodeAgent", "Syscall"]),
         program(
             "locum-control",
-            ["CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Syscall", nioCore, nioPosix, logging]),
+            [
+                "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Syscall", nioCore, nioPosix,
+                logging,
+            ]),
         program("locum", ["Commands", arguments]),
         program("locum-eval", ["Link", "Wire", "Syscall"]),
         program("locum-bench", ["CLinux", "Link", "Wire", "Syscall"]),
@@ -110,10 +122,15 @@ let package = Package(
             ["ControlPlane", "ControlStore", "FunctionModel", "Wire", "Syscall", nioCore, nioEmbedded, logging]),
         tests("GatewayTests", ["Gateway", "ControlPlane", "FunctionModel", "Wire", httpTypes, nioPosix, logging]),
         tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
-        tests("ModelImportTests", ["ModelImport", "Shard", "Kernels", "Syscall", "Wire", crypto]),
+        tests("ModelImportTests", ["ModelImport", "FunctionModel", "Shard", "Kernels", "Syscall", "Wire", crypto]),
         tests("TokenizerTests", ["Tokenizer"]),
         tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),
         tests("TemplateTests", ["Template", "Tokenizer"]),
-        tests("WorkerTests", ["Worker", "ModelImport", "CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels", "Tokenizer", "Template"]),
+        tests(
+            "WorkerTests",
+            [
+                "Worker", "ModelImport", "FunctionModel", "CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels",
+                "Tokenizer", "Template",
+            ]),
     ]
 )

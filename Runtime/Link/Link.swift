@@ -53,7 +53,8 @@ public enum ExpertCall {
             return .refused
         }
         switch Int32(reply.status) {
-        case LOCUM_REPLY_OK: return reply.pair_count == pairs ? .answered(computeNanoseconds: reply.compute_ns) : .refused
+        case LOCUM_REPLY_OK:
+            return reply.pair_count == pairs ? .answered(computeNanoseconds: reply.compute_ns) : .refused
         case LOCUM_REPLY_DRAINING: return .gone
         default: return .refused
         }

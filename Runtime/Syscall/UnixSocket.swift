@@ -16,16 +16,22 @@ public enum UnixSocket {
         case seqpacket = 5
     }
 
-    /// Runs `body` with a path of at most 107 bytes that leads to `path`; if its folder cannot be opened, with
-    /// `path` itself, so that the failure is that of the call.
+    /// A path of at most 107 bytes that leads to `path`, good as long as the folder's descriptor beside it is open;
+    /// if the folder cannot be opened, `path` itself, so that the failure is that of the call.
+    public static func shortened(_ path: String) -> (path: String, folder: Descriptor?) {
+        guard path.utf8.count > 107, let cut = path.lastIndex(of: "/") else { return (path, nil) }
+        let raw = open(String(path[..<cut]), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard raw >= 0 else { return (path, nil) }
+        return ("/proc/self/fd/\(raw)\(path[cut...])", Descriptor(owning: raw))
+    }
+
+    /// Runs `body` with a short path that leads to `path`.
     public static func withShortPath<T, Failure: Error>(
         _ path: String, _ body: (String) throws(Failure) -> T
     ) throws(Failure) -> T {
-        guard path.utf8.count > 107, let cut = path.lastIndex(of: "/") else { return try body(path) }
-        let raw = open(String(path[..<cut]), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard raw >= 0 else { return try body(path) }
-        defer { close(raw) }
-        return try body("/proc/self/fd/\(raw)\(path[cut...])")
+        let short = shortened(path)
+        defer { withExtendedLifetime(short.folder) {} }
+        return try body(short.path)
     }
 
     /// Listens on `path` with the given mode, replacing a socket file that nobody holds any more.
@@ -33,7 +39,8 @@ public enum UnixSocket {
     public static func listen(_ path: String, kind: Kind, mode: UInt32 = 0o600) throws(SyscallError) -> Descriptor {
         try withShortPath(path) { short throws(SyscallError) in
             unlink(short)
-            return Descriptor(owning: try check(locum_unix_listen(short, kind.rawValue, 128, mode), "listen on \(path)"))
+            return Descriptor(
+                owning: try check(locum_unix_listen(short, kind.rawValue, 128, mode), "listen on \(path)"))
         }
     }
 

@@ -231,7 +231,9 @@ public struct ScoredToken: WireMessage, Equatable {
     public var id: Int32
     public var bytes: [UInt8]
     public var logprob: Float
-    public init(id: Int32, bytes: [UInt8], logprob: Float) { (self.id, self.bytes, self.logprob) = (id, bytes, logprob) }
+    public init(id: Int32, bytes: [UInt8], logprob: Float) {
+        (self.id, self.bytes, self.logprob) = (id, bytes, logprob)
+    }
     public func encode(into w: inout WireWriter) { w.integer(id); w.blob(bytes); w.float(logprob) }
     public init(from r: inout WireReader) throws(WireError) {
         id = try r.integer()

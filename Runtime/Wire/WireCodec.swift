@@ -56,7 +56,9 @@ public struct WireWriter: Sendable {
     public mutating func flag(_ value: Bool) { bytes.append(value ? 1 : 0) }
 
     public mutating func integer<T: FixedWidthInteger>(_ value: T) {
-        for shift in stride(from: 0, to: T.bitWidth, by: 8) { bytes.append(UInt8(truncatingIfNeeded: value >> T(shift))) }
+        for shift in stride(from: 0, to: T.bitWidth, by: 8) {
+            bytes.append(UInt8(truncatingIfNeeded: value >> T(shift)))
+        }
     }
 
     public mutating func float(_ value: Float) { integer(value.bitPattern) }
@@ -111,7 +113,9 @@ public struct WireReader: Sendable {
 
     public mutating func integer<T: FixedWidthInteger>(_ type: T.Type = T.self) throws(WireError) -> T {
         var value: T = 0
-        for (index, byte) in try take(T.bitWidth / 8).enumerated() { value |= T(truncatingIfNeeded: byte) << T(index * 8) }
+        for (index, byte) in try take(T.bitWidth / 8).enumerated() {
+            value |= T(truncatingIfNeeded: byte) << T(index * 8)
+        }
         return value
     }
 
@@ -130,7 +134,9 @@ public struct WireReader: Sendable {
         minimum: Int = 1, _ each: (inout WireReader) throws(WireError) -> T
     ) throws(WireError) -> [T] {
         let count = Int(try integer(UInt32.self))
-        guard count <= (bytes.count - offset) / minimum else { throw failure("a list of \(count) elements is too long") }
+        guard count <= (bytes.count - offset) / minimum else {
+            throw failure("a list of \(count) elements is too long")
+        }
         var result: [T] = []
         result.reserveCapacity(count)
         for _ in 0..<count { result.append(try each(&self)) }

@@ -33,7 +33,9 @@ public struct ControlClient: Sendable {
     /// - Throws: `ControlError`; `unreachable` when no daemon answers, `notFound` on 404, else `failed`.
     public func request(_ method: String, _ path: String, body: Data? = nil) throws(ControlError) -> Data {
         var whole = Data()
-        try stream(method, path, body: body) { whole.append(contentsOf: $0); return true }
+        try stream(method, path, body: body) {
+            whole.append(contentsOf: $0); return true
+        }
         return whole
     }
 
@@ -41,7 +43,9 @@ public struct ControlClient: Sendable {
     public func get<T: Decodable>(_ path: String, as type: T.Type = T.self) throws(ControlError) -> T {
         let data = try request("GET", path)
         do { return try JSONDecoder().decode(T.self, from: data) } catch {
-            throw ControlError(kind: .failed, code: "bad_answer", message: "locum-control sent an answer to \(path) that this version cannot read: \(error)")
+            throw ControlError(
+                kind: .failed, code: "bad_answer",
+                message: "locum-control sent an answer to \(path) that this version cannot read: \(error)")
         }
     }
 
@@ -66,7 +70,8 @@ public struct ControlClient: Sendable {
         } catch {
             throw ControlError(
                 kind: .unreachable, code: "unreachable",
-                message: "no Locum daemon answers at \(socketPath) (\(error)). Start one with `locum up --data \(data)`, "
+                message:
+                    "no Locum daemon answers at \(socketPath) (\(error)). Start one with `locum up --data \(data)`, "
                     + "or name its folder with --data or LOCUM_DATA.")
         }
         defer { channel.close(promise: nil) }
@@ -101,7 +106,8 @@ public struct ControlClient: Sendable {
             case .broken(let why):
                 throw ControlError(
                     kind: .failed, code: "broken",
-                    message: "the connection to locum-control ended during \(path): \(why). If it was restarted, try again.")
+                    message:
+                        "the connection to locum-control ended during \(path): \(why). If it was restarted, try again.")
             }
         }
     }
@@ -113,6 +119,7 @@ public struct ControlClient: Sendable {
         }
         let inner = try? JSONDecoder().decode(Body.self, from: Data(body)).error
         let text = inner?.message ?? "locum-control answered \(status): \(String(decoding: body, as: UTF8.self))"
-        return ControlError(kind: status == 404 ? .notFound : .failed, code: inner?.code ?? "http_\(status)", message: text)
+        return ControlError(
+            kind: status == 404 ? .notFound : .failed, code: inner?.code ?? "http_\(status)", message: text)
     }
 }

@@ -44,7 +44,7 @@ extension Controller {
             throw ControlFailure(code: "bad_manifest", message: "node sent a digest that is not 32 bytes long")
         }
         let decoded: ImportManifest
-        do { decoded = try JSONDecoder().decode(ImportManifest.self, from: Data(manifest)) } catch {
+        do { decoded = try ImportManifest(json: Data(manifest)) } catch {
             throw ControlFailure(code: "bad_manifest", message: "the import's manifest is not readable: \(error)")
         }
         do throws(ManifestError) { try decoded.validate(shards: digests.count) } catch {

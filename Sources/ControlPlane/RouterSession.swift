@@ -30,7 +30,6 @@ final class RouterSession: Sendable {
 
     private static let socketToken: UInt64 = 0
     private static let earToken: UInt64 = 1
-    private static let stackBytes = 256 * 1024
 
     init(socket: Descriptor) throws(SyscallError) {
         self.socket = socket
@@ -43,26 +42,7 @@ final class RouterSession: Sendable {
     var isLost: Bool { state.withLock { if case .open = $0.phase { false } else { true } } }
 
     /// The thread keeps the session alive until it ends.
-    func startThread() throws(SyscallError) {
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setstacksize(&attributes, Self.stackBytes)
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        var thread = pthread_t()
-        let held = Unmanaged.passRetained(self)
-        let failure = pthread_create(
-            &thread, &attributes,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<RouterSession>.fromOpaque(argument).takeRetainedValue().serve()
-                return nil
-            }, held.toOpaque())
-        guard failure == 0 else {
-            held.release()
-            throw SyscallError(stage: "start a thread for a router's link", errno: failure)
-        }
-    }
+    func startThread() throws(SyscallError) { try DetachedThread.start { self.serve() } }
 
     func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> {
         let (stream, continuation) = AsyncStream.makeStream(of: RouterUpdate.self)

@@ -21,6 +21,33 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         }
     }
 
+    /// Sampling defaults of the model's authors; what they leave out is absent.
+    public struct Generation: Codable, Sendable, Equatable {
+        public var doSample: Bool?
+        public var temperature: Float?
+        public var topP: Float?
+        public var topK: Int?
+        public var minP: Float?
+        public var repetitionPenalty: Float?
+
+        public init(
+            doSample: Bool? = nil, temperature: Float? = nil, topP: Float? = nil, topK: Int? = nil, minP: Float? = nil,
+            repetitionPenalty: Float? = nil
+        ) {
+            (self.doSample, self.temperature, self.topP, self.topK) = (doSample, temperature, topP, topK)
+            (self.minP, self.repetitionPenalty) = (minP, repetitionPenalty)
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case temperature
+            case doSample = "do_sample"
+            case topP = "top_p"
+            case topK = "top_k"
+            case minP = "min_p"
+            case repetitionPenalty = "repetition_penalty"
+        }
+    }
+
     public var architecture: String
     /// Weights in the model, biases and norms included.
     public var parameters: Int
@@ -39,6 +66,9 @@ public struct ImportManifest: Codable, Sendable, Equatable {
     public var expertsPerToken: Int
     public var vocabulary: Int
     public var hasChatTemplate: Bool
+    /// Tokens that end an answer.
+    public var eosTokens: [Int32]
+    public var generation: Generation
     /// The router first, then the expert functions in the order in which the router numbers them.
     public var functions: [Function]
     /// Bytes of all shards.
@@ -50,17 +80,21 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         case kvType = "kv_type"
         case expertsPerToken = "experts_per_token"
         case hasChatTemplate = "has_chat_template"
+        case eosTokens = "eos_tokens"
+        case generation
     }
 
     public init(
         architecture: String, parameters: Int, sourceFormat: String, quantization: String, context: Int,
         kvType: String, hidden: Int, layers: Int, experts: Int, expertsPerToken: Int, vocabulary: Int,
-        hasChatTemplate: Bool, functions: [Function], bytes: Int
+        hasChatTemplate: Bool, eosTokens: [Int32] = [], generation: Generation = Generation(),
+        functions: [Function], bytes: Int
     ) {
         (self.architecture, self.parameters, self.sourceFormat) = (architecture, parameters, sourceFormat)
         (self.quantization, self.context, self.kvType) = (quantization, context, kvType)
         (self.hidden, self.layers, self.experts, self.expertsPerToken) = (hidden, layers, experts, expertsPerToken)
         (self.vocabulary, self.hasChatTemplate) = (vocabulary, hasChatTemplate)
+        (self.eosTokens, self.generation) = (eosTokens, generation)
         (self.functions, self.bytes) = (functions, bytes)
     }
 

@@ -1,5 +1,6 @@
 // An import from end to end: look at what the files are, read the model's numbers, plan all shards, write
 // them one after another. Nothing is believed, and nothing larger than a run of rows is in memory.
+public import FunctionModel
 import Shard
 
 /// The model importer.

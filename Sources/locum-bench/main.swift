@@ -24,7 +24,9 @@ func say(_ text: String) {
 /// Minimum, median, 99th percentile in microseconds.
 func summary(_ nanoseconds: [UInt64]) -> String {
     let sorted = nanoseconds.sorted()
-    func at(_ share: Double) -> Double { Double(sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]) / 1000 }
+    func at(_ share: Double) -> Double {
+        Double(sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]) / 1000
+    }
     return "{\"count\": \(sorted.count), \"min_us\": \(at(0)), \"p50_us\": \(at(0.5)), \"p99_us\": \(at(0.99))}"
 }
 
@@ -96,8 +98,10 @@ do {
         let links = try connection.acquire(named: names)
         let acquired = locum_monotonic_ns()
         let times = links.enumerated().map { call($1, number: UInt64($0)) }
-        say("{\"functions\": \(links.count), \"acquire_us\": \((acquired - start) / 1000), \"first_call\": \(summary(times))}")
-            while readLine() != nil {}
+        say(
+            "{\"functions\": \(links.count), \"acquire_us\": \((acquired - start) / 1000), \"first_call\": \(summary(times))}"
+        )
+        while readLine() != nil {}
     default: fail("unknown verb \(verb)")
     }
 } catch { fail("\(error)") }

@@ -36,7 +36,8 @@ enum ControlMain {
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         let settings = ControlSettings(
-            version: LocumVersion.text, idleTimeout: .milliseconds(arguments.idleMilliseconds), lanes: UInt8(arguments.threads))
+            version: LocumVersion.text, idleTimeout: .milliseconds(arguments.idleMilliseconds),
+            lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
@@ -47,9 +48,7 @@ enum ControlMain {
         let gateway = Gateway(
             control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
-        let folder = Descriptor(owning: try check(open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open \(run)"))
-        let admin =
-            arguments.adminSocket.utf8.count <= 107 ? arguments.adminSocket : "/proc/self/fd/\(folder.raw)/admin.sock"
+        let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
         unlink(admin)
         let (administration, administrationUp) = AsyncStream<Void>.makeStream()
         try await withThrowingTaskGroup(of: Void.self) { tasks in

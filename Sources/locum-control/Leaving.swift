@@ -4,29 +4,22 @@ import Glibc
 import Syscall
 
 enum Leaving {
-    private struct Wait {
-        let signals: Int32
-        let lifeline: Int32
-        let socket: String
-    }
-
     /// Must be called before other threads exist: they inherit the blocked signals.
     static func watch(lifeline: Int32, socket: String) {
         let numbers: [Int32] = [SIGTERM, SIGINT, SIGHUP]
         let signals = locum_signal_descriptor(numbers, Int32(numbers.count))
-        let wait = UnsafeMutablePointer<Wait>.allocate(capacity: 1)
-        wait.initialize(to: Wait(signals: signals, lifeline: lifeline, socket: socket))
-        let started = locum_thread_start(
-            { raw in
-                guard let wait = raw?.assumingMemoryBound(to: Wait.self).pointee else { return }
+        do throws(SyscallError) {
+            try DetachedThread.start {
                 var watched = [
-                    pollfd(fd: wait.signals, events: Int16(POLLIN), revents: 0),
-                    pollfd(fd: wait.lifeline, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0),
                 ]
                 while poll(&watched, nfds_t(watched.count), -1) < 1 {}
-                _ = try? UnixSocket.withShortPath(wait.socket) { (path: String) throws(SyscallError) in unlink(path) }
+                _ = UnixSocket.withShortPath(socket) { unlink($0) }
                 _exit(0)
-            }, wait, 256 << 10)
-        if started != 0 { _exit(1) }
+            }
+        } catch {
+            _exit(1)
+        }
     }
 }

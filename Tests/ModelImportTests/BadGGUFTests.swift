@@ -1,4 +1,5 @@
 // GGUF files that lie, each refused by file, place, reason and remedy.
+import FunctionModel
 import ModelImport
 import Testing
 

@@ -1,4 +1,5 @@
 // How experts are grouped changes names and numbers of functions, never a weight.
+import FunctionModel
 import ModelImport
 import Shard
 import Testing

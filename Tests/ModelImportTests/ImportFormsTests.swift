@@ -1,4 +1,5 @@
 // Every form of a model that is supported comes in, and the same model in two forms gives the same shards.
+import FunctionModel
 import Foundation
 import Kernels
 import ModelImport

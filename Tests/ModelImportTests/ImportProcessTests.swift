@@ -1,5 +1,6 @@
 // The import process's side of its channel, against a node played by the test.
 import FoundationEssentials
+import FunctionModel
 import Glibc
 import ModelImport
 import Syscall

@@ -1,5 +1,6 @@
 // A deployment's memory does not grow with the file: a sparse model many times larger than the limit passes
 // through a process of its own.
+import FunctionModel
 import Glibc
 import ModelImport
 import Testing

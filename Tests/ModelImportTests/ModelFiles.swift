@@ -1,5 +1,6 @@
 // Models as sets of files in memory, which tests change at will and then import through real descriptors
 // into a sink that keeps every shard.
+import FunctionModel
 import Crypto
 import Foundation
 import Glibc

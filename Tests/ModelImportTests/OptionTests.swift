@@ -1,4 +1,5 @@
 // What a person may ask for, and what cannot be had.
+import FunctionModel
 import Glibc
 import Kernels
 import ModelImport

@@ -42,7 +42,9 @@ struct Chat: ParsableCommand {
                 let body = Body(
                     model: model, messages: messages, max_tokens: sampling.maxTokens,
                     temperature: sampling.temperature, top_p: sampling.topP, seed: sampling.seed)
-                let result = try Generation.run(daemon.client, path: "/v1/chat/completions", body: body) { write(text: $0) }
+                let result = try Generation.run(daemon.client, path: "/v1/chat/completions", body: body) {
+                    write(text: $0)
+                }
                 write(text: "\n")
                 messages.append(Message(role: "assistant", content: result.text))
             }

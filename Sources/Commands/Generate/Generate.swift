@@ -15,7 +15,9 @@ struct SamplingOptions: ParsableArguments {
         if let temperature, !(0...2).contains(temperature) {
             throw ValidationError("--temperature \(temperature): must be between 0 and 2.")
         }
-        if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p \(topP): must be above 0 and at most 1.") }
+        if let topP, !(topP > 0 && topP <= 1) {
+            throw ValidationError("--top-p \(topP): must be above 0 and at most 1.")
+        }
     }
 }
 

@@ -46,7 +46,8 @@ struct Invoke: ParsableCommand {
 
     private func call(_ link: Link, _ arena: Mapping, rows: [Float], width: Int) throws -> [Float] {
         guard expert < link.grant.experts else {
-            throw Unusable(description: "\(function) has \(link.grant.experts) experts, --expert \(expert) is beyond them")
+            throw Unusable(
+                description: "\(function) has \(link.grant.experts) experts, --expert \(expert) is beyond them")
         }
         let count = rows.count / width
         let rowBytes = rows.count * 4
@@ -54,7 +55,9 @@ struct Invoke: ParsableCommand {
         guard rowBytes <= most else {
             throw Unusable(description: "\(count) rows are too many for one call; at most \(most / 4 / width) fit")
         }
-        rows.withUnsafeBytes { arena.base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(arena.base), byteCount: rowBytes) }
+        rows.withUnsafeBytes {
+            arena.base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(arena.base), byteCount: rowBytes)
+        }
         let pairsAt = (rowBytes + 63) / 64 * 64
         let pairs = (arena.base + pairsAt).bindMemory(to: locum_pair.self, capacity: count)
         for row in 0..<count { pairs[row] = locum_pair(row: UInt32(row), expert: expert) }
@@ -89,18 +92,23 @@ struct Invoke: ParsableCommand {
                 throw Unusable(description: "line \(number) of standard input holds something that is no number")
             }
             guard values.count == width else {
-                throw Unusable(description: "line \(number) of standard input has \(values.count) numbers, \(function) takes \(width)")
+                throw Unusable(
+                    description:
+                        "line \(number) of standard input has \(values.count) numbers, \(function) takes \(width)")
             }
             rows += values
         }
-        guard !rows.isEmpty else { throw Unusable(description: "standard input holds no row; write \(width) numbers a line") }
+        guard !rows.isEmpty else {
+            throw Unusable(description: "standard input holds no row; write \(width) numbers a line")
+        }
         return rows
     }
 
     private func binaryRows(_ width: Int) throws -> [Float] {
         let bytes = StandardInput.readAllBytes()
         guard !bytes.isEmpty, bytes.count % (width * 4) == 0 else {
-            throw Unusable(description: "standard input has \(bytes.count) bytes, not a multiple of a row's \(width * 4)")
+            throw Unusable(
+                description: "standard input has \(bytes.count) bytes, not a multiple of a row's \(width * 4)")
         }
         return bytes.withUnsafeBytes { raw in
             (0..<bytes.count / 4).map { Float(bitPattern: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }

@@ -84,7 +84,9 @@ struct Deploy: ParsableCommand {
         var base = DataFolder.absolute(source).split(separator: "/").last.map(String.init) ?? "model"
         if base.lowercased().hasSuffix(".gguf") { base.removeLast(5) }
         let fitting = base.lowercased().unicodeScalars.map { scalar -> Character in
-            scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "._-".unicodeScalars.contains(scalar))
+            scalar.isASCII
+                && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil
+                    || "._-".unicodeScalars.contains(scalar))
                 ? Character(scalar) : "-"
         }
         return String(String(fitting).drop { !$0.isLetter && !$0.isNumber }.prefix(63))

@@ -41,7 +41,8 @@ struct Describe: ParsableCommand {
             let it = try JSONDecoder().decode(ModelDescription.self, from: answer)
             let facts: [(String, String)] = [
                 ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
-                ("parameters", Human.count(UInt64(max(0, it.parameters)))), ("size", Human.bytes(UInt64(max(0, it.bytes)))),
+                ("parameters", Human.count(UInt64(max(0, it.parameters)))),
+                ("size", Human.bytes(UInt64(max(0, it.bytes)))),
                 ("quantization", it.quantization), ("source", it.sourceFormat), ("context", "\(it.context) tokens"),
                 ("kv cache", it.kvType), ("layers", "\(it.layers)"), ("hidden size", "\(it.hidden)"),
                 ("experts", "\(it.experts) per layer, \(it.expertsPerToken) per token"),
@@ -92,7 +93,10 @@ struct Verify: ParsableCommand {
                 write(bytes: Array(answer) + [10])
             } else {
                 for damage in report.damaged {
-                    write(text: "damaged: \(damage.digest) (\(damage.functions.joined(separator: ", "))): \(damage.message)\n")
+                    write(
+                        text:
+                            "damaged: \(damage.digest) (\(damage.functions.joined(separator: ", "))): \(damage.message)\n"
+                    )
                 }
                 write(text: "\(report.intact) of \(report.shards) shards ok\n")
             }
@@ -105,7 +109,8 @@ struct Verify: ParsableCommand {
 enum Path {
     static func component(_ text: String) -> String {
         text.utf8.map { byte in
-            let plain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+            let plain =
+                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
                 || [45, 46, 95, 126].contains(byte)
             return plain ? String(UnicodeScalar(byte)) : "%" + Hexadecimal.text([byte]).uppercased()
         }.joined()

@@ -19,7 +19,8 @@ struct Up: ParsableCommand {
     var listen = "127.0.0.1:8420"
     @Option(help: ArgumentHelp("Evict a function after this long without a call (500ms, 5s, 2m).", valueName: "time"))
     var idleTimeout = "30s"
-    @Option(help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
     var threads: Int?
 
     func validate() throws {

@@ -56,30 +56,15 @@ public final class InvokedRouter: RouterAccess {
 
 /// Blocking work off Swift's pool, which has a thread per core and must not block.
 enum OwnThread {
-    private final class Job {
-        let body: () -> Void
-        init(_ body: @escaping () -> Void) { self.body = body }
-    }
-
     /// Runs `body` on a new thread that ends with it.
     static func run<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
         await withCheckedContinuation { continuation in
-            let job = Unmanaged.passRetained(Job { continuation.resume(returning: body()) })
-            var attributes = pthread_attr_t()
-            pthread_attr_init(&attributes)
-            defer { pthread_attr_destroy(&attributes) }
-            pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-            pthread_attr_setstacksize(&attributes, 512 * 1024)
-            var thread = pthread_t()
-            let failed = pthread_create(
-                &thread, &attributes,
-                { argument in
-                    guard let argument else { return nil }
-                    Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().body()
-                    return nil
-                }, job.toOpaque())
-            // No thread to be had: better to block here for once than to fail.
-            if failed != 0 { job.takeRetainedValue().body() }
+            do throws(SyscallError) {
+                try DetachedThread.start(stack: 512 << 10) { continuation.resume(returning: body()) }
+            } catch {
+                // No thread to be had: better to block here for once than to fail.
+                continuation.resume(returning: body())
+            }
         }
     }
 }

@@ -15,22 +15,40 @@ struct InferenceRoutes: Sendable {
         router.route("/health", [.get: { _, _ in .json(["status": "ok"]) }])
         router.route("/v1/models", [.get: { _, _ in await models() }])
         router.route("/v1/models/:model", [.get: { _, context in try await model(context) }])
+        post("/v1/completions", to: router) { body in
+            let parsed = try CompletionRequest(body)
+            return Asked(
+                parsed.common, parsed.specs, CompletionAnswer(parsed, created: Self.now()), CompletionAnswer.kind)
+        }
+        post("/v1/chat/completions", to: router) { body in
+            let parsed = try ChatRequest(body)
+            return Asked(parsed.common, parsed.specs, ChatAnswer(parsed, created: Self.now()), ChatAnswer.chunkKind)
+        }
+    }
+
+    /// What a request asks, and the form that its answer takes.
+    private struct Asked<A: Answer> {
+        let fields: GenerationFields
+        let specs: [GenerateSpec]
+        let answer: A
+        /// `object` of a stream's chunks.
+        let kind: String
+
+        init(_ fields: GenerationFields, _ specs: [GenerateSpec], _ answer: A, _ kind: String) {
+            (self.fields, self.specs, self.answer, self.kind) = (fields, specs, answer, kind)
+        }
+    }
+
+    private func post(
+        _ path: String, to router: Router<GatewayContext>,
+        _ parse: @escaping @Sendable (JSONValue) throws -> Asked<some Answer>
+    ) {
         router.route(
-            "/v1/completions",
+            path,
             [
                 .post: { request, context in
-                    let parsed = try CompletionRequest(await request.jsonBody(context))
-                    let answer = CompletionAnswer(parsed, created: Self.now())
-                    return try await respond(parsed.common, parsed.specs, answer, kind: CompletionAnswer.kind, context)
-                }
-            ])
-        router.route(
-            "/v1/chat/completions",
-            [
-                .post: { request, context in
-                    let parsed = try ChatRequest(await request.jsonBody(context))
-                    let answer = ChatAnswer(parsed, created: Self.now())
-                    return try await respond(parsed.common, parsed.specs, answer, kind: ChatAnswer.chunkKind, context)
+                    let asked = try parse(await request.jsonBody(context))
+                    return try await respond(asked.fields, asked.specs, asked.answer, kind: asked.kind, context)
                 }
             ])
     }

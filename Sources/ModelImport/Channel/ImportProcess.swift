@@ -1,5 +1,6 @@
 // What the sandboxed import process does with its channel: take options and files, import, tell the end.
 // Everything that is wrong with a model is told as `failed`; only a broken channel ends it silently.
+import FunctionModel
 import Syscall
 import Wire
 

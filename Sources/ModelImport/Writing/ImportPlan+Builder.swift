@@ -1,4 +1,5 @@
 // Puts shards together, one after another, and counts what goes into them.
+import FunctionModel
 import Kernels
 import Shard
 import Template

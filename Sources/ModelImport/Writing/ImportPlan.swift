@@ -1,6 +1,7 @@
 // All shards of a deployment before the first byte is written: what goes where, how long each file gets.
 // Whatever can be wrong with shapes, names or options is found here, so that a deployment that fails on
 // them fails at once.
+import FunctionModel
 import Kernels
 import Shard
 
