@@ -79,13 +79,15 @@ let package = Package(
 
         // The trusted side.
         trusted("FunctionModel"),
+        trusted("Scheduler"),
         trusted(
             "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
         trusted("ShardStore", ["Syscall", "Wire", crypto]),
-        trusted("NodeAgent", ["CLinux", "CSeccomp", "Syscall", "Wire", "Link", "Sandbox", "ShardStore"]),
+        trusted("NodeAgent", ["CLinux", "CSeccomp", "Scheduler", "Syscall", "Wire", "Link", "Sandbox", "ShardStore"]),
         trusted("ControlStore", ["FunctionModel", grdb]),
         trusted(
-            "ControlPlane", ["FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
+            "ControlPlane",
+            ["Scheduler", "FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
         trusted(
             "Gateway",
             [
@@ -115,6 +117,8 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
+        .testTarget(
+            name: "SchedulerTests", dependencies: ["Scheduler"], exclude: ["Traces"], swiftSettings: strict),
         tests("ShardStoreTests", ["ShardStore", "Syscall"]),
         tests("ControlStoreTests", ["ControlStore", "FunctionModel", grdb]),
         tests(

@@ -28,4 +28,28 @@ void *locum_map_anonymous(size_t length) {
     return locum_map(length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
+// Not in the headers of every libc that we build with.
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+int locum_populate(void *start, size_t length) {
+    int done;
+    do done = madvise(start, length, MADV_POPULATE_READ);
+    while (done < 0 && (errno == EINTR || errno == EAGAIN));
+    if (done < 0 && errno == EINVAL) return madvise(start, length, MADV_WILLNEED);
+    return done;
+}
+
+int locum_unmap_pages(void *start, size_t length) {
+    int done = madvise(start, length, MADV_DONTNEED_LOCKED);
+    // Unknown before 5.18; then nothing was locked on fault that this could not drop.
+    return done < 0 && errno == EINVAL ? madvise(start, length, MADV_DONTNEED) : done;
+}
+
+int locum_lock_on_fault(const void *start, size_t length) { return mlock2(start, length, MLOCK_ONFAULT); }
+
 int locum_fallocate(int fd, off_t length) { return fallocate(fd, 0, 0, length); }

@@ -25,6 +25,8 @@ public final class InvokeConnection {
     public private(set) var revoked: [UInt64] = []
     /// Set by `drain` on a worker's channel.
     public private(set) var draining = false
+    /// Node wants to hear what is likely to be called next.
+    public private(set) var wantsHints = true
     private var deferred: [Packet] = []
 
     public init(socket: Descriptor) { self.socket = socket }
@@ -45,6 +47,23 @@ public final class InvokeConnection {
     public func acquire(callees: [UInt32]) throws(InvokeError) -> [Link] {
         let request = take()
         return try links(request, .acquire(request: request, callees: callees), count: callees.count)
+    }
+
+    /// A router asks for room for a sequence. `reserved` or `failed` with this number comes among the deferred packets.
+    public func reserve(_ bytes: Int) -> UInt32 {
+        let request = take()
+        try? Seqpacket.send(socket.raw, InvokeRequest.reserve(request: request, bytes: UInt64(bytes)).frame)
+        return request
+    }
+
+    /// A sequence's room is free again.
+    public func unreserve(_ bytes: Int) {
+        try? Seqpacket.send(socket.raw, InvokeRequest.unreserve(bytes: UInt64(bytes)).frame)
+    }
+
+    /// These callees are likely to be called next. A hint: lost when node is busy.
+    public func prefetch(_ callees: [UInt32]) {
+        try? Seqpacket.send(socket.raw, InvokeRequest.prefetch(callees: callees).frame, wait: false)
     }
 
     /// Tells node that links were closed by this side.
@@ -97,6 +116,7 @@ public final class InvokeConnection {
         switch event {
         case .revoked(let links): revoked += links
         case .drain: draining = true
+        case .hints(let on): wantsHints = on
         default: deferred.append(packet)
         }
     }

@@ -26,9 +26,12 @@ public final class Link {
 
 /// How a call of an expert ended.
 public enum CallOutcome: Sendable, Equatable {
-    case answered(computeNanoseconds: UInt64)
+    /// `load`: how much of that the callee waited for its shard.
+    case answered(computeNanoseconds: UInt64, loadNanoseconds: UInt64)
     /// The instance is leaving or gone: acquire again and repeat, experts are stateless.
     case gone
+    /// The callee's shard cannot be read.
+    case unreadable
     /// The callee refused the call as malformed, or answered something else: a fault of one side.
     case refused
 }
@@ -40,8 +43,17 @@ public enum ExpertCall {
     public static func send(_ call: inout locum_call, on lane: Int32) -> Bool {
         call.magic = LOCUM_CALL_MAGIC
         call.version = UInt16(LOCUM_LINK_VERSION)
-        call.kind = 1
+        call.kind = UInt16(LOCUM_CALL_APPLY)
         return locum_send(lane, &call, MemoryLayout<locum_call>.size, nil, 0, 0) == MemoryLayout<locum_call>.size
+    }
+
+    /// Tells the lane that all its answers were read. Not answered; lost when the lane's queue is full.
+    public static func trim(lane: Int32) {
+        var call = locum_call()
+        call.magic = LOCUM_CALL_MAGIC
+        call.version = UInt16(LOCUM_LINK_VERSION)
+        call.kind = UInt16(LOCUM_CALL_TRIM)
+        _ = locum_send(lane, &call, MemoryLayout<locum_call>.size, nil, 0, LOCUM_MSG_DONTWAIT)
     }
 
     /// Waits for the answer to `call`. What the callee says is checked; the output's place was chosen by the caller.
@@ -54,8 +66,10 @@ public enum ExpertCall {
         }
         switch Int32(reply.status) {
         case LOCUM_REPLY_OK:
-            return reply.pair_count == pairs ? .answered(computeNanoseconds: reply.compute_ns) : .refused
+            return reply.pair_count == pairs
+                ? .answered(computeNanoseconds: reply.compute_ns, loadNanoseconds: reply.load_ns) : .refused
         case LOCUM_REPLY_DRAINING: return .gone
+        case LOCUM_REPLY_UNREADABLE: return .unreadable
         default: return .refused
         }
     }

@@ -33,6 +33,9 @@ public final class Mapping: @unchecked Sendable {
 
     deinit { munmap(base, count) }
 
+    /// Whether a page that is touched comes alone, or with those around it.
+    public func expectRandomAccess(_ random: Bool) { _ = madvise(base, count, random ? MADV_RANDOM : MADV_NORMAL) }
+
     /// Gives the pages of `range` back to the kernel; they read as zero afterwards.
     /// `hole` punches them out of the shared file (writer only), otherwise private pages are dropped.
     public func discard(_ range: Range<Int>, hole: Bool) {

@@ -19,6 +19,20 @@ public enum InvokeRequest: WireMessage, Equatable {
     case accepted
     /// Worker: it could not start; node reports the reason to whoever waits.
     case failed(code: String, message: String)
+    /// Worker: a call waits for its shard, of which node has taken the pages (or not yet given room for them).
+    case need
+    /// Worker: the shard is in memory; how long reading it took.
+    case loaded(nanoseconds: UInt64)
+    /// Worker: it has let go of the shard's pages.
+    case dropped
+    /// Worker: the shard cannot be read.
+    case unreadable(errno: Int32)
+    /// Router: room for a sequence's keys and values. Answered by `reserved` or `failed`, in order.
+    case reserve(request: UInt32, bytes: UInt64)
+    /// Router: room that was reserved is free again.
+    case unreserve(bytes: UInt64)
+    /// Router: these callees are likely to be called next.
+    case prefetch(callees: [UInt32])
     /// CLI: import a model. Source descriptors travel beside it, in the order of `files`, in several
     /// messages of at most 253 (each with the same fields but its own part of `files`, `more` true but in the last).
     case deploy(DeployOptions, files: [String], more: Bool)
@@ -33,6 +47,13 @@ public enum InvokeRequest: WireMessage, Equatable {
         case .ready(let width, let experts): w.byte(5); w.integer(width); w.integer(experts)
         case .accepted: w.byte(6)
         case .failed(let code, let message): w.byte(7); w.string(code); w.string(message)
+        case .need: w.byte(9)
+        case .loaded(let nanoseconds): w.byte(10); w.integer(nanoseconds)
+        case .dropped: w.byte(11)
+        case .unreadable(let errno): w.byte(12); w.integer(errno)
+        case .reserve(let request, let bytes): w.byte(13); w.integer(request); w.integer(bytes)
+        case .unreserve(let bytes): w.byte(14); w.integer(bytes)
+        case .prefetch(let callees): w.byte(15); w.integers(callees)
         case .deploy(let options, let files, let more):
             w.byte(8); options.encode(into: &w); w.list(files) { $0.string($1) }; w.flag(more)
         }
@@ -48,6 +69,13 @@ public enum InvokeRequest: WireMessage, Equatable {
         case 6: self = .accepted
         case 7: self = .failed(code: try r.string(), message: try r.string())
         case 8: self = .deploy(try DeployOptions(from: &r), files: try r.strings(), more: try r.flag())
+        case 9: self = .need
+        case 10: self = .loaded(nanoseconds: try r.integer())
+        case 11: self = .dropped
+        case 12: self = .unreadable(errno: try r.integer())
+        case 13: self = .reserve(request: try r.integer(), bytes: try r.integer())
+        case 14: self = .unreserve(bytes: try r.integer())
+        case 15: self = .prefetch(callees: try r.integers())
         case let tag: throw r.failure("unknown request \(tag)")
         }
     }
@@ -68,6 +96,12 @@ public enum InvokeEvent: WireMessage, Equatable {
     case accept([LinkOffer])
     /// Worker: finish what is under way, refuse the rest, leave.
     case drain
+    /// Worker: the word on its status page has changed; see what it asks for.
+    case settle
+    /// Router: whether to say what is likely to be called next; it does at first.
+    case hints(on: Bool)
+    /// Router: room was reserved.
+    case reserved(request: UInt32)
     /// CLI: how far a deployment is.
     case deploying(stage: String, done: UInt64, total: UInt64)
     /// CLI: it is done; a JSON object for the person (`name`, `revision`, `functions`, `shards_written`, …).
@@ -82,6 +116,9 @@ public enum InvokeEvent: WireMessage, Equatable {
         case .revoked(let links): w.byte(3); w.integers(links)
         case .accept(let offers): w.byte(4); w.messages(offers)
         case .drain: w.byte(5)
+        case .settle: w.byte(8)
+        case .reserved(let request): w.byte(9); w.integer(request)
+        case .hints(let on): w.byte(10); w.flag(on)
         case .deploying(let stage, let done, let total):
             w.byte(6); w.string(stage); w.integer(done); w.integer(total)
         case .deployed(let json): w.byte(7); w.string(json)
@@ -99,6 +136,9 @@ public enum InvokeEvent: WireMessage, Equatable {
         case 5: self = .drain
         case 6: self = .deploying(stage: try r.string(), done: try r.integer(), total: try r.integer())
         case 7: self = .deployed(json: try r.string())
+        case 8: self = .settle
+        case 9: self = .reserved(request: try r.integer())
+        case 10: self = .hints(on: try r.flag())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -80,6 +80,8 @@ public enum NodeEvent: WireMessage, Equatable {
     /// Sent before each `usage`: how many functions node has linked from live instances without asking control,
     /// since the session began.
     case warm(acquisitions: UInt64)
+    /// Sent after `hello` and before each `usage`.
+    case memory(MemoryUsage)
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -100,6 +102,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case .verified(let request, let intact, let message):
             w.byte(8); w.integer(request); w.flag(intact); w.string(message)
         case .warm(let acquisitions): w.byte(9); w.integer(acquisitions)
+        case .memory(let usage): w.byte(10); usage.encode(into: &w)
         }
     }
 
@@ -124,6 +127,7 @@ public enum NodeEvent: WireMessage, Equatable {
                 digests: try r.list(minimum: 4) { r throws(WireError) in try r.blob() }, written: try r.integer())
         case 8: self = .verified(request: try r.integer(), intact: try r.flag(), message: try r.string())
         case 9: self = .warm(acquisitions: try r.integer())
+        case 10: self = .memory(try MemoryUsage(from: &r))
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }
@@ -157,18 +161,26 @@ public struct InstanceSpec: WireMessage, Equatable {
     public var callees: [UInt64]
     /// Most sequences at once (router).
     public var sequences: UInt16
+    /// First layer of its experts: its place in the order in which a token's calls come.
+    public var layer: UInt16
+    /// Bytes of the memory budget that the process takes at most beside its shard and the sequences.
+    public var overhead: UInt64
+    /// Bytes that its callees need at least for one layer (router): what sequences may never take away.
+    public var workingSet: UInt64
 
     public init(
         instance: UInt64, function: UInt64, name: String, runtime: FunctionRuntime, digest: [UInt8], lanes: UInt8,
-        callees: [UInt64] = [], sequences: UInt16 = 0
+        callees: [UInt64] = [], sequences: UInt16 = 0, layer: UInt16 = 0, overhead: UInt64 = 0, workingSet: UInt64 = 0
     ) {
         (self.instance, self.function, self.name, self.runtime) = (instance, function, name, runtime)
         (self.digest, self.lanes, self.callees, self.sequences) = (digest, lanes, callees, sequences)
+        (self.layer, self.overhead, self.workingSet) = (layer, overhead, workingSet)
     }
 
     public func encode(into w: inout WireWriter) {
         w.integer(instance); w.integer(function); w.string(name); w.byte(runtime.rawValue); w.blob(digest)
-        w.byte(lanes); w.integers(callees); w.integer(sequences)
+        w.byte(lanes); w.integers(callees); w.integer(sequences); w.integer(layer); w.integer(overhead)
+        w.integer(workingSet)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -180,6 +192,40 @@ public struct InstanceSpec: WireMessage, Equatable {
         digest = try r.blob()
         lanes = try r.byte()
         callees = try r.integers()
+        sequences = try r.integer()
+        layer = try r.integer()
+        overhead = try r.integer()
+        workingSet = try r.integer()
+    }
+}
+
+/// How a node's memory budget stands, in bytes.
+public struct MemoryUsage: WireMessage, Equatable {
+    public var budget: UInt64
+    /// Reserved in all, the following included.
+    public var used: UInt64
+    /// Of shards: in memory, on their way in or on their way out.
+    public var shards: UInt64
+    /// Of processes, their arenas and what the kernel keeps for them: workers, and the daemons themselves.
+    public var processes: UInt64
+    /// Of sequences: keys and values.
+    public var sequences: UInt64
+
+    public init(budget: UInt64 = 0, used: UInt64 = 0, shards: UInt64 = 0, processes: UInt64 = 0, sequences: UInt64 = 0)
+    {
+        (self.budget, self.used, self.shards) = (budget, used, shards)
+        (self.processes, self.sequences) = (processes, sequences)
+    }
+
+    public func encode(into w: inout WireWriter) {
+        w.integer(budget); w.integer(used); w.integer(shards); w.integer(processes); w.integer(sequences)
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        budget = try r.integer()
+        used = try r.integer()
+        shards = try r.integer()
+        processes = try r.integer()
         sequences = try r.integer()
     }
 }

@@ -67,11 +67,14 @@ public enum RouterCommand: WireMessage, Equatable {
     case generate(GenerateSpec)
     /// The caller wants no more of this sequence; no event follows.
     case cancel
+    /// Which experts the router calls from now on, for whomever: answered by `routes` after each step until `cancel`.
+    case watch
 
     public func encode(into w: inout WireWriter) {
         switch self {
         case .generate(let spec): w.byte(1); spec.encode(into: &w)
         case .cancel: w.byte(2)
+        case .watch: w.byte(3)
         }
     }
 
@@ -79,6 +82,7 @@ public enum RouterCommand: WireMessage, Equatable {
         switch try r.byte() {
         case 1: self = .generate(try GenerateSpec(from: &r))
         case 2: self = .cancel
+        case 3: self = .watch
         case let tag: throw r.failure("unknown router command \(tag)")
         }
     }
@@ -254,6 +258,26 @@ public struct TokenScore: WireMessage, Equatable {
     }
 }
 
+/// A row of a step.
+public struct RouteRow: WireMessage, Equatable {
+    /// Unique while the router lives; says nothing about whose it is.
+    public var sequence: UInt64
+    public var position: UInt32
+    /// Part of a prompt (or of output that is replayed), several of which are computed together.
+    public var isPrompt: Bool
+
+    public init(sequence: UInt64, position: UInt32, isPrompt: Bool) {
+        (self.sequence, self.position, self.isPrompt) = (sequence, position, isPrompt)
+    }
+
+    public func encode(into w: inout WireWriter) { w.integer(sequence); w.integer(position); w.flag(isPrompt) }
+    public init(from r: inout WireReader) throws(WireError) {
+        sequence = try r.integer()
+        position = try r.integer()
+        isPrompt = try r.flag()
+    }
+}
+
 public enum FinishReason: UInt8, Sendable {
     /// An end token or a stop text.
     case stop = 1
@@ -278,6 +302,8 @@ public enum RouterEvent: WireMessage, Equatable {
     /// Of one prompt position: logits (vocabulary), and per MoE layer the router's logits, chosen experts (best
     /// first) and their weights.
     case trace(position: UInt32, logits: [Float], router: [[Float]], experts: [[Int32]], weights: [[Float]])
+    /// The experts called in one step, for a `watch`. `experts`: rows × MoE layers × experts per token, best first.
+    case routes(step: UInt64, [RouteRow], experts: [UInt16])
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -292,6 +318,8 @@ public enum RouterEvent: WireMessage, Equatable {
         case .trace(let position, let logits, let router, let experts, let weights):
             w.byte(6); w.integer(position); w.floats(logits); w.list(router) { $0.floats($1) }
             w.list(experts) { $0.integers($1) }; w.list(weights) { $0.floats($1) }
+        case .routes(let step, let rows, let experts):
+            w.byte(7); w.integer(step); w.messages(rows); w.integers(experts)
         }
     }
 
@@ -313,6 +341,7 @@ public enum RouterEvent: WireMessage, Equatable {
                 router: try r.list(minimum: 4) { r throws(WireError) in try r.floats() },
                 experts: try r.list(minimum: 4) { r throws(WireError) in try r.integers() },
                 weights: try r.list(minimum: 4) { r throws(WireError) in try r.floats() })
+        case 7: self = .routes(step: try r.integer(), try r.messages(), experts: try r.integers())
         case let tag: throw r.failure("unknown router event \(tag)")
         }
     }

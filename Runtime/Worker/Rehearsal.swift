@@ -22,6 +22,9 @@ extension Worker {
         let header = plan.header
         try check(pwrite(shard.writable.raw, header, header.count, 0), "write the rehearsal's shard")
         let page = try SharedMemory(name: "rehearsal-status", count: 4096)
+        let status = try Mapping(page.writable.raw, count: 4096, writable: true)
+        _ = locum_shard_move(
+            status.base.assumingMemoryBound(to: locum_status_page.self), LOCUM_SHARD_ABSENT, LOCUM_SHARD_RESIDENT)
         let arena = try SharedMemory(name: "rehearsal-arena", count: 1 << 16)
         let (node, channel) = try Seqpacket.pair()
         let (caller, lane) = try Seqpacket.pair()

@@ -31,9 +31,10 @@ final class WorkerParts {
     let name: String
     let cpus: [UInt32]
     let sequences: Int
-    private let mapping: Mapping
+    let residency: ShardResidency
 
-    /// Maps and checks, and closes the two descriptors.
+    /// Maps and checks, and closes the two descriptors. A router's shard is in memory when this returns; of an
+    /// expert's only the header is, which is read page by page so that nothing else comes with it.
     init(_ context: WorkerContext) throws {
         let file = Descriptor(owning: context.shard)
         let page = Descriptor(owning: context.statusPage)
@@ -41,8 +42,17 @@ final class WorkerParts {
             throw ShardError(.damaged, "a shard of \(context.shardBytes) bytes")
         }
         guard !context.cpus.isEmpty else { throw SyscallError(stage: "place lanes on no CPU at all", errno: 22) }
-        mapping = try Mapping(file.raw, count: bytes, writable: false)
+        let mapping = try Mapping(file.raw, count: bytes, writable: false)
         status = try StatusPage(page.raw)
+        residency = ShardResidency(mapping, status: status, channel: context.channel)
+        if context.runtime == .router {
+            guard residency.enter(at: 0) != nil else {
+                throw ShardError(.damaged, "it cannot be read (\(SyscallError(stage: "read it"))); see `locum verify`")
+            }
+        } else {
+            mapping.expectRandomAccess(true)
+        }
+        defer { if context.runtime == .expert { mapping.expectRandomAccess(false) } }
         shard = try ShardView(validating: UnsafeRawBufferPointer(start: mapping.base, count: bytes))
         (name, cpus, sequences) = (context.name, context.cpus, context.sequences)
     }
@@ -66,6 +76,14 @@ final class StatusPage {
     func touch() { locum_status_touch(page) }
     /// It ended after `rows` rows.
     func end(rows: Int) { locum_status_end(page, UInt64(rows)) }
+    /// When it last answered, in nanoseconds of the monotonic clock.
+    var lastActive: UInt64 { locum_status_read(page).last_active_ns }
+    /// LOCUM_SHARD_…
+    var shardState: UInt32 { locum_shard_state(page) }
+    /// True when the state was `from`; whoever waits is woken.
+    func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(page, from, to) }
+    /// Sleeps while the state is `state`; may return early.
+    func waitForShard(while state: UInt32) { locum_shard_wait(page, state, -1) }
     /// What is counted so far.
     var snapshot: locum_status_page { locum_status_read(page) }
 }

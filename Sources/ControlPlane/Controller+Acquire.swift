@@ -2,6 +2,7 @@
 // decided within one turn of the actor, so two callers that ask for one function at once get one instance.
 import ControlStore
 import FunctionModel
+import Scheduler
 import Wire
 
 extension Controller {
@@ -68,7 +69,22 @@ extension Controller {
         return InstanceSpec(
             instance: id, function: function.id, name: function.name,
             runtime: function.runtime == .router ? .router : .expert, digest: function.digest, lanes: settings.lanes,
-            callees: callees, sequences: function.runtime == .router ? UInt16(clamping: settings.sequences) : 0)
+            callees: callees, sequences: function.runtime == .router ? UInt16(clamping: settings.sequences) : 0,
+            layer: UInt16(clamping: FunctionLayer.first(of: function.name)), overhead: overhead(of: function),
+            workingSet: workingSet(of: function))
+    }
+
+    /// Memory that an instance takes beside its shard and its sequences.
+    private func overhead(of function: FunctionRecord) -> UInt64 {
+        switch function.runtime {
+        case .expert: UInt64(MemoryCost.worker(lanes: Int(settings.lanes)))
+        case .router: UInt64(max(0, catalog.model(function.model)?.manifest.routerOverhead ?? 0))
+        }
+    }
+
+    private func workingSet(of function: FunctionRecord) -> UInt64 {
+        guard function.runtime == .router, let model = catalog.model(function.model) else { return 0 }
+        return UInt64(MemoryCost.workingSet(model.memoryShape(lanes: Int(settings.lanes))))
     }
 
     private func instanceNumber() throws(ControlFailure) -> UInt64 {

@@ -5,6 +5,7 @@ import FoundationEssentials
 public import FunctionModel
 import Glibc
 import Logging
+import Scheduler
 import Wire
 
 extension Controller {
@@ -50,6 +51,7 @@ extension Controller {
         do throws(ManifestError) { try decoded.validate(shards: digests.count) } catch {
             throw ControlFailure(code: "bad_manifest", message: "\(error)")
         }
+        try checkFits(decoded, name: options.name)
         var seconds = timespec()
         clock_gettime(CLOCK_REALTIME, &seconds)
         return ModelDraft(
@@ -58,6 +60,22 @@ extension Controller {
                 expertsPerFunction: Int(options.expertsPerFunction), layersPerFunction: Int(options.layersPerFunction),
                 quantize: options.quantize, context: Int(options.context), kvType: options.kvType),
             digests: digests, deployedAt: Int64(seconds.tv_sec), node: node)
+    }
+
+    /// - Throws: `ControlFailure` `does_not_fit` with what it would need, when no eviction could make room for it.
+    private func checkFits(_ manifest: ImportManifest, name: String) throws(ControlFailure) {
+        let shape = manifest.memoryShape(lanes: Int(settings.lanes))
+        let least = MemoryCost.minimum(shape)
+        guard memory.budget > 0, least > Int(clamping: memory.budget) else { return }
+        func mebibytes(_ bytes: Int) -> String { "\((bytes + (1 << 20) - 1) >> 20) MiB" }
+        throw ControlFailure(
+            code: "does_not_fit",
+            message: "\(name) needs at least \(mebibytes(least)) (\(least) bytes) of memory, and the budget is "
+                + "\(memory.budget) bytes: \(mebibytes(MemoryCost.daemons + MemoryCost.margin)) for the daemons, "
+                + "\(mebibytes(shape.routerShard + shape.routerOverhead)) for the router, "
+                + "\(mebibytes(shape.sequenceBytesPerToken * shape.context)) for one sequence of \(shape.context) "
+                + "tokens, \(mebibytes(MemoryCost.workingSet(shape))) for one layer's experts. Give `locum up` more "
+                + "with --memory, or deploy with a smaller --context or fewer --experts-per-function")
     }
 
     private func commit(_ draft: ModelDraft, written: Int) throws(ControlFailure) -> DeployReport {

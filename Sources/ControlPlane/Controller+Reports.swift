@@ -3,13 +3,22 @@
 public import FunctionModel
 import Wire
 
+extension MemoryReport {
+    init(_ usage: MemoryUsage) {
+        self.init(
+            budgetBytes: Int(clamping: usage.budget), usedBytes: Int(clamping: usage.used),
+            residentShardBytes: Int(clamping: usage.shards), privateBytes: Int(clamping: usage.processes),
+            kvBytes: Int(clamping: usage.sequences))
+    }
+}
+
 extension Controller {
     /// Set in a request's number: node is to read private memory and residency as well.
     private static let detailed: UInt32 = 0x8000_0000
 
     /// Fresh usage of all instances; empty when there is none or no node.
     func usage(detailed: Bool) async -> [InstanceUsage] {
-        guard isUp, !table.isEmpty else { return [] }
+        guard isUp else { return [] }
         let request = nextRequest() | (detailed ? Self.detailed : 0)
         return await withCheckedContinuation { continuation in
             reports[request] = continuation
@@ -84,7 +93,7 @@ extension Controller {
             warmAcquisitions: statistics.warmAcquisitions + Int(clamping: statistics.warmAtNode),
             invocations: Int(clamping: statistics.endedInvocations + running), evictions: statistics.evictions,
             crashes: statistics.crashes, coldStartMicroseconds: statistics.expertColdStart.percentiles,
-            routerColdStartMicroseconds: statistics.routerColdStart.percentiles,
+            routerColdStartMicroseconds: statistics.routerColdStart.percentiles, memory: MemoryReport(memory),
             sandbox: Dictionary(features.map { ($0.name, $0.state) }, uniquingKeysWith: { first, _ in first }))
     }
 

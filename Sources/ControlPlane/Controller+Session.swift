@@ -61,6 +61,7 @@ extension Controller {
         case .verified(let request, let intact, let message):
             verifications.removeValue(forKey: request)?.resume(returning: (intact, message))
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
+        case .memory(let usage): memory = usage
         }
     }
 

@@ -60,6 +60,8 @@ public actor Controller {
     var table = InstanceTable()
     var statistics = Statistics()
     var session = Session.down
+    /// As node last reported.
+    var memory = MemoryUsage()
     /// Numbers reserved in the store and not given out yet.
     var instanceNumbers: Range<UInt64> = 0..<0
     /// Options of the imports that node runs now.

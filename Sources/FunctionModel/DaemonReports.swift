@@ -51,6 +51,32 @@ public struct Percentiles: Codable, Sendable, Equatable {
     }
 }
 
+/// How the memory budget stands: reservations, which what is used never exceeds.
+public struct MemoryReport: Codable, Sendable, Equatable {
+    public var budgetBytes: Int
+    /// All of the following together.
+    public var usedBytes: Int
+    /// Of shards: in memory, on their way in or out.
+    public var residentShardBytes: Int
+    /// Of workers and daemons, with arenas and what the kernel keeps for them.
+    public var privateBytes: Int
+    /// Keys and values of sequences.
+    public var kvBytes: Int
+
+    enum CodingKeys: String, CodingKey {
+        case budgetBytes = "budget_bytes"
+        case usedBytes = "used_bytes"
+        case residentShardBytes = "resident_shard_bytes"
+        case privateBytes = "private_bytes"
+        case kvBytes = "kv_bytes"
+    }
+
+    public init(budgetBytes: Int, usedBytes: Int, residentShardBytes: Int, privateBytes: Int, kvBytes: Int) {
+        (self.budgetBytes, self.usedBytes, self.residentShardBytes) = (budgetBytes, usedBytes, residentShardBytes)
+        (self.privateBytes, self.kvBytes) = (privateBytes, kvBytes)
+    }
+}
+
 /// `locum status`: since control started.
 public struct StatusReport: Codable, Sendable, Equatable {
     public var version: String
@@ -76,11 +102,12 @@ public struct StatusReport: Codable, Sendable, Equatable {
     public var coldStartMicroseconds: Percentiles
     /// The same of routers, whose first answer is a token.
     public var routerColdStartMicroseconds: Percentiles
+    public var memory: MemoryReport
     /// Kernel features that hold the sandbox, and their state.
     public var sandbox: [String: String]
 
     enum CodingKeys: String, CodingKey {
-        case version, node, models, instances, invocations, evictions, crashes, sandbox
+        case version, node, models, instances, invocations, evictions, crashes, memory, sandbox
         case nodeConnected = "node_connected"
         case uptimeSeconds = "uptime_seconds"
         case sequencesActive = "sequences_active"
@@ -95,14 +122,15 @@ public struct StatusReport: Codable, Sendable, Equatable {
         version: String, node: String, nodeConnected: Bool, uptimeSeconds: Double, models: Int, instances: Int,
         sequencesActive: Int, sequencesQueued: Int, coldStarts: Int, warmAcquisitions: Int, invocations: Int,
         evictions: Int, crashes: Int, coldStartMicroseconds: Percentiles, routerColdStartMicroseconds: Percentiles,
-        sandbox: [String: String]
+        memory: MemoryReport, sandbox: [String: String]
     ) {
         (self.version, self.node, self.nodeConnected) = (version, node, nodeConnected)
         (self.uptimeSeconds, self.models, self.instances) = (uptimeSeconds, models, instances)
         (self.sequencesActive, self.sequencesQueued) = (sequencesActive, sequencesQueued)
         (self.coldStarts, self.warmAcquisitions, self.invocations) = (coldStarts, warmAcquisitions, invocations)
         (self.evictions, self.crashes, self.coldStartMicroseconds) = (evictions, crashes, coldStartMicroseconds)
-        (self.routerColdStartMicroseconds, self.sandbox) = (routerColdStartMicroseconds, sandbox)
+        (self.routerColdStartMicroseconds, self.memory) = (routerColdStartMicroseconds, memory)
+        self.sandbox = sandbox
     }
 }
 

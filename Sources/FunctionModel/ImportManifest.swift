@@ -65,6 +65,10 @@ public struct ImportManifest: Codable, Sendable, Equatable {
     public var experts: Int
     public var expertsPerToken: Int
     public var vocabulary: Int
+    /// Keys and values of one position, over all layers, in bytes.
+    public var sequenceBytesPerToken: Int
+    /// What the router's process takes at most beside its shard and the sequences, in bytes.
+    public var routerOverhead: Int
     public var hasChatTemplate: Bool
     /// Tokens that end an answer.
     public var eosTokens: [Int32]
@@ -81,19 +85,23 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         case expertsPerToken = "experts_per_token"
         case hasChatTemplate = "has_chat_template"
         case eosTokens = "eos_tokens"
+        case sequenceBytesPerToken = "sequence_bytes_per_token"
+        case routerOverhead = "router_overhead_bytes"
         case generation
     }
 
     public init(
         architecture: String, parameters: Int, sourceFormat: String, quantization: String, context: Int,
         kvType: String, hidden: Int, layers: Int, experts: Int, expertsPerToken: Int, vocabulary: Int,
-        hasChatTemplate: Bool, eosTokens: [Int32] = [], generation: Generation = Generation(),
+        sequenceBytesPerToken: Int = 0, routerOverhead: Int = 0, hasChatTemplate: Bool, eosTokens: [Int32] = [],
+        generation: Generation = Generation(),
         functions: [Function], bytes: Int
     ) {
         (self.architecture, self.parameters, self.sourceFormat) = (architecture, parameters, sourceFormat)
         (self.quantization, self.context, self.kvType) = (quantization, context, kvType)
         (self.hidden, self.layers, self.experts, self.expertsPerToken) = (hidden, layers, experts, expertsPerToken)
         (self.vocabulary, self.hasChatTemplate) = (vocabulary, hasChatTemplate)
+        (self.sequenceBytesPerToken, self.routerOverhead) = (sequenceBytesPerToken, routerOverhead)
         (self.eosTokens, self.generation) = (eosTokens, generation)
         (self.functions, self.bytes) = (functions, bytes)
     }
@@ -113,6 +121,7 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         ] {
             try require(value > 0, "\(name) is \(value)")
         }
+        try require(sequenceBytesPerToken >= 0 && routerOverhead >= 0, "a negative size")
         try require(experts >= 0 && expertsPerToken >= 0, "a negative number of experts")
         try require(!functions.isEmpty, "it has no functions")
         try require(

@@ -47,6 +47,10 @@ final class Instance {
     var channel: PacketChannel?
     var timer: EventLoop.Timer?
     private let status: Mapping
+    /// Bytes of its shard.
+    let shardBytes: Int
+    /// It waits for room in the memory budget; the zygote has no order yet.
+    private(set) var awaitsRoom = true
 
     /// Offers of links not yet sent to it, and whether the last message of them is unanswered.
     var offers: [(offer: LinkOffer, descriptors: [Descriptor])] = []
@@ -57,10 +61,11 @@ final class Instance {
     var waiters: [(acquisition: Acquisition, position: Int)] = []
 
     init(
-        _ spec: InstanceSpec, digest: ShardDigest, session: UInt64, requestedAt: UInt64, status: Mapping
+        _ spec: InstanceSpec, digest: ShardDigest, shardBytes: Int, session: UInt64, requestedAt: UInt64,
+        status: Mapping
     ) {
         (self.spec, self.digest, self.session, self.requestedAt) = (spec, digest, session, requestedAt)
-        self.status = status
+        (self.status, self.shardBytes) = (status, shardBytes)
         orderedAt = monotonic()
     }
 
@@ -69,6 +74,9 @@ final class Instance {
     var isComing: Bool { state == .starting && !evicted }
 
     // MARK: Transitions
+
+    /// The zygote is ordered to fork it.
+    func ordered() { awaitsRoom = false }
 
     /// The zygote forked it. A worker that is not wanted any more is killed now that it can be.
     func spawned(_ process: StartedProcess) {
@@ -119,11 +127,22 @@ final class Instance {
         if let process { _ = locum_pidfd_signal(process.pidfd.raw, SIGKILL) }
     }
 
-    // MARK: Usage
+    // MARK: The status page, which the worker may have filled with anything
 
-    /// What the status page says; the worker may have written anything there, so nothing here can overflow.
+    private var pointer: UnsafeMutablePointer<locum_status_page> {
+        status.base.assumingMemoryBound(to: locum_status_page.self)
+    }
+    var page: locum_status_page { locum_status_read(pointer) }
+    /// Calls or sequences are under way.
+    var isActive: Bool { locum_status_active(pointer) > 0 }
+    /// LOCUM_SHARD_…
+    var shardState: UInt32 { locum_shard_state(pointer) }
+    /// True when the state was `from`.
+    func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(pointer, from, to) }
+
+    /// What the status page says; nothing here can overflow.
     func usage(at now: UInt64) -> InstanceUsage {
-        let page = locum_status_read(UnsafeRawPointer(status.base).assumingMemoryBound(to: locum_status_page.self))
+        let page = page
         let since = announcement == nil ? now : min(page.last_active_ns, now)
         let first = page.first_answer_ns
         let cold = first > requestedAt && first <= now ? max(1, (first - requestedAt) / 1000) : 0

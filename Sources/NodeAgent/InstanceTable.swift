@@ -12,11 +12,16 @@ final class InstanceTable {
     /// A worker that is not ready by then is killed: page faults of a cold shard on a slow disk included.
     static let startTimeout = UInt64.seconds(60)
 
+    /// An idle instance that is told to leave may have got a call meanwhile.
+    private static let lastWords = UInt64.milliseconds(100)
+    private static let idleGrace: UInt32 = 10_000
+
     private let loop: EventLoop
     private let store: ShardStore
     private let zygote: ZygoteSupervisor
     private let identity: WorkerIdentity
     private let cpus: [UInt32]
+    private let memory: Memory
     private var instances: [UInt64: Instance] = [:]
     private var byFunction: [UInt64: [Instance]] = [:]
     private var functionByName: [String: UInt64] = [:]
@@ -30,15 +35,22 @@ final class InstanceTable {
     var onGone: (_ instance: Instance, _ status: Int32, _ reason: String) -> Void = { _, _, _ in }
     /// A request that concerns acquiring.
     var onRequest: (Instance, InvokeRequest) -> Void = { _, _ in }
+    /// Its shard cannot be read.
+    var onUnreadable: (_ instance: Instance, _ reason: String) -> Void = { _, _ in }
     var onAccepted: (Instance) -> Void = { _ in }
 
-    init(_ loop: EventLoop, _ store: ShardStore, _ zygote: ZygoteSupervisor, _ identity: WorkerIdentity) {
-        (self.loop, self.store, self.zygote, self.identity) = (loop, store, zygote, identity)
+    init(
+        _ loop: EventLoop, _ store: ShardStore, _ zygote: ZygoteSupervisor, _ memory: Memory,
+        _ identity: WorkerIdentity
+    ) {
+        (self.loop, self.store, self.zygote, self.memory, self.identity) = (loop, store, zygote, memory, identity)
         var numbers = [Int32](repeating: 0, count: 1024)
         let count = locum_allowed_cpus(&numbers, 1024)
         cpus = count > 0 ? numbers.prefix(Int(count)).map { UInt32($0) } : [0]
         zygote.onEvent = { [unowned self] in handle($0, $1) }
         zygote.onDeath = { [unowned self] in endAll(status: -1, reason: $0) }
+        memory.end = { [unowned self] in end($0, $1) }
+        memory.endIdle = { [unowned self] in endIdle($0) }
     }
 
     // MARK: Looking up
@@ -69,8 +81,9 @@ final class InstanceTable {
             let page = try SharedMemory(name: "locum-status", count: 4096)
             let (ours, theirs) = try Seqpacket.pair()
             instance = Instance(
-                spec, digest: digest, session: session, requestedAt: requestedAt ?? monotonic(),
-                status: try Mapping(page.readable.raw, count: 4096, writable: false))
+                spec, digest: digest, shardBytes: Int(clamping: shard.length), session: session,
+                requestedAt: requestedAt ?? monotonic(),
+                status: try Mapping(page.writable.raw, count: 4096, writable: true))
             instance.channel = try PacketChannel(
                 loop, ours, onPacket: { [weak self, weak instance] in self?.receive($0, from: instance) },
                 onEnd: { [weak self, weak instance] in self?.lost(instance, $0) })
@@ -78,16 +91,18 @@ final class InstanceTable {
                 instance: spec.instance, name: spec.name, runtime: spec.runtime,
                 cpus: (0..<Int(spec.lanes)).map { cpus[$0 % cpus.count] }, uid: identity.uid(for: spec.instance),
                 shardBytes: shard.length, sequences: spec.sequences)
-            zygote.send(.spawn(order), [theirs, shard.file, page.writable])
-            // A cold shard is read in large requests while the worker is being forked. Large ones are left to
-            // the worker, which does not hold up everybody else while the disk's queue is full.
-            if shard.length <= 16 << 20 { posix_fadvise(shard.file.raw, 0, 0, POSIX_FADV_WILLNEED) }
+            instances[instance.id] = instance
+            memory.reserve(process: instance) { [weak self, weak instance] in
+                guard let self, let instance, instance.state == .starting else { return }
+                instance.ordered()
+                memory.attach(instance)
+                zygote.send(.spawn(order), [theirs, shard.file, page.writable])
+            }
         } catch let error as ShardStoreError {
             throw NodeAgentError(code: error.code, message: "\(spec.name): \(error)")
         } catch {
             throw NodeAgentError(code: "exhausted", message: "\(spec.name) could not be started: \(error)")
         }
-        instances[instance.id] = instance
         byFunction[spec.function, default: []].append(instance)
         functionByName[spec.name] = spec.function
         shardUse[digest, default: 0] += 1
@@ -108,9 +123,30 @@ final class InstanceTable {
             if draining {
                 instance.timer = loop.after(.milliseconds(UInt64(grace))) { [weak instance] in instance?.leave(nil) }
             } else {
-                instance.leave(nil)
+                leave(instance, nil)
             }
         }
+    }
+
+    /// One that the zygote knows of is reported gone by it; of any other nothing more will be heard.
+    private func leave(_ instance: Instance, _ reason: String?) {
+        instance.leave(reason)
+        if instance.awaitsRoom { gone(instance, status: -1, reason: reason ?? "it was not wanted any more") }
+    }
+
+    /// Ends expert instances that have nothing under way and no shard in memory, those first that were idle longest,
+    /// until so many bytes come free.
+    private func endIdle(_ bytes: Int) {
+        let idle = instances.values.filter {
+            $0.state == .ready && $0.spec.runtime == .expert && !$0.isActive && $0.shardState == LOCUM_SHARD_ABSENT
+        }
+        var left = bytes
+        var chosen: [UInt64] = []
+        for instance in idle.sorted(by: { $0.page.last_active_ns < $1.page.last_active_ns }) where left > 0 {
+            chosen.append(instance.id)
+            left -= Int(clamping: instance.spec.overhead)
+        }
+        evict(chosen, grace: Self.idleGrace)
     }
 
     /// Kills all instances, whoever uses them. Their ends are reported as they come.
@@ -121,8 +157,8 @@ final class InstanceTable {
     /// Ends one that went wrong.
     func end(_ instance: Instance?, _ reason: String?) {
         guard let instance, instance.state != .dead else { return }
-        instance.leave(reason)
         onLeaving(instance)
+        leave(instance, reason)
     }
 
     private func endAll(status: Int32, reason: String) {
@@ -143,8 +179,8 @@ final class InstanceTable {
         }
         let users = (shardUse[instance.digest] ?? 1) - 1
         shardUse[instance.digest] = users > 0 ? users : nil
-        // The last mapping is gone: only now the kernel lets go of the pages.
-        if users <= 0 { store.releasePages(of: instance.digest) }
+        memory.detach(instance)
+        memory.release(instance)
         onGone(instance, status, reason)
     }
 
@@ -183,6 +219,10 @@ final class InstanceTable {
                 }
                 instance.awaitsAccepted = false
                 onAccepted(instance)
+            case (.need, _): memory.need(instance)
+            case (.loaded(let nanoseconds), _): memory.loaded(instance, nanoseconds)
+            case (.dropped, _): memory.dropped(instance)
+            case (.unreadable(let number), _): unreadable(instance, number)
             case (.failed(let code, let message), _): end(instance, "\(message.prefix(1000)) (\(code.prefix(64)))")
             case (let request, .router): onRequest(instance, request)
             case (_, .expert): throw NodeAgentError.badRequest("it made a request that an expert may not make")
@@ -190,6 +230,14 @@ final class InstanceTable {
         } catch {
             end(instance, "its message was refused: \(error)")
         }
+    }
+
+    /// Callers get their answer first; then it goes, and the next instance tries again.
+    private func unreadable(_ instance: Instance, _ number: Int32) {
+        memory.unreadable(instance)
+        let reason = "its shard \(instance.digest) cannot be read: \(SyscallError(stage: "read it", errno: number))"
+        onUnreadable(instance, reason)
+        loop.after(Self.lastWords) { [weak self, weak instance] in self?.end(instance, reason) }
     }
 
     private func becomeReady(_ instance: Instance) {

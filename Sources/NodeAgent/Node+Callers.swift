@@ -80,9 +80,38 @@ extension Node {
     /// A router's request. A router that asks for what it may not have is not a router any more.
     func routerRequest(_ request: InvokeRequest, from router: Instance) {
         do throws(NodeAgentError) {
-            try broker.handle(request, from: router)
+            switch request {
+            case .reserve(let request, let bytes): reserve(request, Int(clamping: bytes), for: router)
+            case .unreserve(let bytes): memory.unreserve(sequence: Int(clamping: bytes), of: router)
+            case .prefetch(let callees): try prefetch(callees, for: router)
+            default: try broker.handle(request, from: router)
+            }
         } catch {
             instances.end(router, "its request was refused: \(error)")
         }
+    }
+
+    private func reserve(_ request: UInt32, _ bytes: Int, for router: Instance) {
+        do throws(NodeAgentError) {
+            try memory.reserve(sequence: bytes, of: router) { [weak router] in
+                router?.channel?.send(InvokeEvent.reserved(request: request).frame)
+            }
+        } catch {
+            router.channel?.send(InvokeEvent.failed(request: request, code: error.code, message: error.message).frame)
+        }
+    }
+
+    /// Only functions that have a process are read ahead: starting one for a guess would cost more than it saves.
+    private func prefetch(_ callees: [UInt32], for router: Instance) throws(NodeAgentError) {
+        var likely: [Instance] = []
+        for callee in callees {
+            guard Int(callee) < router.spec.callees.count else {
+                throw .badRequest("it expects callee \(callee) and has \(router.spec.callees.count)")
+            }
+            if let instance = instances.candidate(router.spec.callees[Int(callee)]), instance.state == .ready {
+                likely.append(instance)
+            }
+        }
+        memory.hint(likely)
     }
 }

@@ -29,6 +29,7 @@ extension Node {
         guard let control, !control.greeted, let features else { return }
         control.greeted = true
         control.send(.hello(node: options.node, features: features))
+        control.send(.memory(memory.usage))
         broker.controlArrived()
         deployments.controlArrived()
     }
@@ -88,6 +89,7 @@ extension Node {
         let live = instances.all.filter { $0.session == session?.number }
         let answer = { [unowned self] (usage: [InstanceUsage]) in
             session?.send(.warm(acquisitions: broker.warm))
+            session?.send(.memory(memory.usage))
             session?.send(.usage(request: request, usage))
         }
         if request & UsageReport.detailed == 0 {

@@ -25,6 +25,8 @@ public final class Node {
         public var node = "local"
         /// A pipe's read end: its end of file means that whoever started us is gone.
         public var lifeline: Int32?
+        /// Memory budget in bytes; nil: see `MemoryLimit`.
+        public var memory: Int?
 
         public init(data: String) { self.data = data }
     }
@@ -36,6 +38,7 @@ public final class Node {
     let folder: DataFolder
     let store: ShardStore
     let zygote: ZygoteSupervisor
+    let memory: Memory
     let instances: InstanceTable
     let broker: Broker
     let deployments: Deployments
@@ -63,7 +66,8 @@ public final class Node {
         store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
         zygote = ZygoteSupervisor(loop, launch: launcher.zygote)
         let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
-        instances = InstanceTable(loop, store, zygote, WorkerIdentity(map: map))
+        memory = Memory(loop, store, total: options.memory ?? MemoryLimit.standard().bytes)
+        instances = InstanceTable(loop, store, zygote, memory, WorkerIdentity(map: map))
         broker = Broker(loop, instances)
         deployments = Deployments(loop, store, launch: launcher.importer)
         verifier = ShardVerifier(loop, store)
@@ -109,6 +113,7 @@ public final class Node {
         instances.onLeaving = { [unowned self] in broker.instanceLeaving($0) }
         instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
         instances.onRequest = { [unowned self] in routerRequest($1, from: $0) }
+        instances.onUnreadable = { [unowned self] in log("\($0.spec.name): \($1)") }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
         broker.ask = { [unowned self] in tellControl($0) }
         deployments.tell = { [unowned self] in tellControl($0) }

@@ -17,6 +17,11 @@ enum ProcessFacts {
         return UInt64(max(0, field("Private_Dirty:", in: text)) + max(0, field("Swap:", in: text))) * 1024
     }
 
+    /// Proportional share of a process's resident memory in bytes, shared libraries and page tables' files included.
+    static func proportionalBytes(of pid: Int32) -> Int {
+        max(0, field("Pss:", in: read("/proc/\(pid)/smaps_rollup", atMost: 4096))) * 1024
+    }
+
     /// The text of a small file; empty when it cannot be read.
     static func read(_ path: String, atMost: Int) -> String {
         let raw = open(path, O_RDONLY | O_CLOEXEC)

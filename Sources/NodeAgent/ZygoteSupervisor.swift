@@ -97,6 +97,8 @@ final class ZygoteSupervisor {
         }
     }
 
+    var pid: Int32? { child?.pid }
+
     private var child: ChildProcess? {
         switch state {
         case .starting(let child, _), .running(let child, _, _), .ending(let child): child

@@ -16,6 +16,11 @@ func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
         switch name {
         case "--data": options.data = value
         case "--node-id": options.node = value
+        case "--memory":
+            guard let bytes = Int(value), bytes > 0 else {
+                throw NodeAgentError(code: "usage", message: "--memory needs a number of bytes, not '\(value)'")
+            }
+            options.memory = bytes
         case "--lifeline":
             guard let number = Int32(value), number > 2 else {
                 throw NodeAgentError(code: "usage", message: "--lifeline needs a descriptor's number, not '\(value)'")
@@ -25,7 +30,8 @@ func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
         }
     }
     guard !options.data.isEmpty else {
-        throw NodeAgentError(code: "usage", message: "usage: locum-node --data DIR [--lifeline FD] [--node-id NAME]")
+        throw NodeAgentError(
+            code: "usage", message: "usage: locum-node --data DIR [--memory BYTES] [--lifeline FD] [--node-id NAME]")
     }
     return options
 }

@@ -45,6 +45,8 @@ final class FakeControl: ControlService {
             sequencesQueued: 0, coldStarts: 0, warmAcquisitions: 0, invocations: 0, evictions: 0, crashes: 0,
             coldStartMicroseconds: Percentiles(p50: nil, p99: nil),
             routerColdStartMicroseconds: Percentiles(p50: 1, p99: 2),
+            memory: MemoryReport(
+                budgetBytes: 5, usedBytes: 4, residentShardBytes: 2, privateBytes: 1, kvBytes: 1),
             sandbox: ["seccomp": "yes"])
     }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }

@@ -26,6 +26,16 @@ int locum_set_nonblocking(int fd, bool on);
 /// mmap that answers NULL on failure (MAP_FAILED does not import into Swift).
 void *locum_map(size_t length, int protection, int flags, int fd, off_t offset);
 void *locum_map_anonymous(size_t length);
+/// Reads a mapped file's pages in and maps them (MADV_POPULATE_READ), in large requests. EFAULT: a page cannot be
+/// read (an error of the disk, or the file is shorter than the mapping). Where the kernel lacks it (before 5.14),
+/// the pages are asked for and come in when touched.
+int locum_populate(void *start, size_t length);
+/// Unmaps a mapped file's pages, locked ones too; the mapping stays. They are in the page cache until its owner
+/// has them dropped.
+int locum_unmap_pages(void *start, size_t length);
+/// Locks pages of a mapping as they come in (MLOCK_ONFAULT), against the kernel's own reclaim. EPERM, ENOMEM: beyond
+/// what this process may lock.
+int locum_lock_on_fault(const void *start, size_t length);
 /// An O_TMPFILE-less unnamed-until-linked file is made by the caller; this is fallocate(2).
 int locum_fallocate(int fd, off_t length);
 
@@ -73,6 +83,9 @@ int locum_timer_set(int fd, uint64_t nanoseconds);
 int locum_event_descriptor(void);
 int locum_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns /* < 0: for ever */);
 int locum_futex_wake(const uint32_t *word, int count);
+/// The same on a word that two processes share.
+int locum_futex_wait_shared(const uint32_t *word, uint32_t expected, int64_t timeout_ns);
+int locum_futex_wake_shared(const uint32_t *word, int count);
 /// Spins for at most about `ns` nanoseconds while *word is `value`. True when it changed.
 bool locum_spin_while(const uint32_t *word, uint32_t value, uint64_t ns);
 
@@ -105,13 +118,15 @@ void locum_map_blocks_from(int bytes);
 #define LOCUM_CALL_MAGIC 0x4C41434Cu
 #define LOCUM_REPLY_MAGIC 0x5045524Cu
 #define LOCUM_LINK_VERSION 1
+#define LOCUM_CALL_APPLY 1 // apply experts to rows
+#define LOCUM_CALL_TRIM 2  // all answers on this lane have been read, their pages may go; not answered
 /// A call of an expert function. Offsets are bytes into the caller's request arena (rows, pairs) and
 /// the callee's reply arena (output). rows: row_count x width float32. pairs: pair_count x locum_pair.
 /// output: pair_count x width float32, in the order of the pairs.
 struct locum_call {
     uint32_t magic;
     uint16_t version;
-    uint16_t kind; // 1: apply experts to rows
+    uint16_t kind; // LOCUM_CALL_…
     uint64_t call;
     uint64_t rows_offset;
     uint64_t pairs_offset;
@@ -128,6 +143,7 @@ struct locum_pair {
 #define LOCUM_REPLY_OK 0
 #define LOCUM_REPLY_DRAINING 1
 #define LOCUM_REPLY_BAD_CALL 2
+#define LOCUM_REPLY_UNREADABLE 3 // the shard's pages cannot be read
 struct locum_reply {
     uint32_t magic;
     uint16_t version;
@@ -135,11 +151,26 @@ struct locum_reply {
     uint64_t call;
     uint32_t pair_count;
     uint32_t reserved;
-    uint64_t compute_ns;
+    uint64_t compute_ns; // of the whole call
+    uint64_t load_ns;    // of it, until the shard's pages were there
 };
 
-/// One page shared by a worker (writes) and node (reads): usage without waking the worker.
-/// Counters of all lanes are added with relaxed atomics.
+/// Where a worker's shard is. Node grants room and wants it back; the worker reads and drops. Each change is a
+/// compare-and-exchange, so that of two lanes (or a lane and node) one makes it.
+///
+///     absent ──node──► granted ──worker──► loading ──worker──► resident ──node──► leaving
+///        ▲                                    └──► unreadable                        │ worker
+///        └────────────────────────────worker──────────────────────────── dropping ◄──┘
+#define LOCUM_SHARD_ABSENT 0u
+#define LOCUM_SHARD_GRANTED 1u
+#define LOCUM_SHARD_LOADING 2u
+#define LOCUM_SHARD_RESIDENT 3u
+#define LOCUM_SHARD_LEAVING 4u
+#define LOCUM_SHARD_DROPPING 5u
+#define LOCUM_SHARD_UNREADABLE 6u
+
+/// One page shared by a worker and node. Usage: the worker writes, node reads without waking it; counters of all
+/// lanes are added with relaxed atomics. `shard`: see above.
 struct locum_status_page {
     uint64_t invocations;
     uint64_t rows;
@@ -147,6 +178,8 @@ struct locum_status_page {
     uint64_t first_answer_ns; // 0 until the first answer
     uint64_t ready_ns;
     uint64_t active;          // calls or sequences under way now
+    uint32_t shard;           // LOCUM_SHARD_…
+    uint32_t reserved;
 };
 void locum_status_begin(struct locum_status_page *page);
 /// One call ended: `rows` rows were computed.
@@ -155,5 +188,13 @@ void locum_status_ready(struct locum_status_page *page);
 /// A sequence gives a sign of life: moves last_active_ns to now (and sets first_answer_ns at the first).
 void locum_status_touch(struct locum_status_page *page);
 struct locum_status_page locum_status_read(const struct locum_status_page *page);
+/// Calls or sequences under way, ordered against `locum_shard_move`: whoever moves the shard to `leaving` and then
+/// sees 0 here knows that every later call sees `leaving`.
+uint64_t locum_status_active(const struct locum_status_page *page);
+uint32_t locum_shard_state(const struct locum_status_page *page);
+/// True when the state was `from`; it is `to` then, and whoever waits is woken.
+bool locum_shard_move(struct locum_status_page *page, uint32_t from, uint32_t to);
+/// Sleeps while the state is `state`; may return early. timeout < 0: for ever.
+void locum_shard_wait(const struct locum_status_page *page, uint32_t state, int64_t timeout_ns);
 
 #include "CLinuxSandbox.h"

@@ -38,6 +38,7 @@ extension Engine {
             }
         }
         if !space.traces.isEmpty { trace() }
+        recordChoice()
         var first = 0
         while first < count {
             let rows = min(dispatcher.mostRows, count - first)
@@ -61,6 +62,7 @@ extension Engine {
             sharedIsDue = false
             pool.run { [self] thread in
                 dispatcher.send(thread: thread)
+                if thread == 0, computesShared { predict(after: block, rows: rows) }
                 if computesShared, let network = block.shared?.network {
                     multiply(network.down, space.gate, into: space.update, count: space.rows, thread: thread)
                 }
@@ -78,6 +80,36 @@ extension Engine {
             }
             if hasShared { Kernels.axpy(space.sharedShare[row], space.update.row(row), to: sum, count: width) }
         }
+    }
+
+    /// Says which experts the next layer is likely to choose: its gate applied to the stream as it is now, without what
+    /// this layer's experts are about to add. Trained models change the stream little from layer to layer. Only for
+    /// decode steps; a prompt calls nearly every expert anyway.
+    private func predict(after block: ExpertBlock, rows: Range<Int>) {
+        guard rows.count <= Workspace.guessRows, dispatcher.wantsHints, let next = weights.block(block.ordinal + 1)
+        else {
+            return
+        }
+        let (experts, k) = (config.expertCount, config.expertsPerToken)
+        space.guesses.removeAll(keepingCapacity: true)
+        for (index, row) in rows.enumerated() {
+            Kernels.rmsNorm(
+                space.stream.row(row), weight: next.norm, epsilon: config.rmsEpsilon, count: config.hidden,
+                into: space.guess.row(index))
+        }
+        next.block.gate.multiply(
+            rows: 0..<experts, inputs: space.guess.inputs(next.block.gate.format), outputs: space.guessScores.outputs,
+            count: rows.count)
+        for index in 0..<rows.count {
+            let scores = space.guessScores.row(index)
+            for _ in 0..<k {
+                var best = 0
+                for expert in 1..<experts where scores[expert] > scores[best] { best = expert }
+                scores[best] = -.infinity
+                if !space.guesses.contains(Int32(best)) { space.guesses.append(Int32(best)) }
+            }
+        }
+        space.guesses.withUnsafeBufferPointer { dispatcher.hint(layer: block.ordinal + 1, experts: $0) }
     }
 
     /// gate = silu(gate) * up, ready for `down`.

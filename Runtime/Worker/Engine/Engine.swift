@@ -11,13 +11,17 @@ import Syscall
 /// A router's model, ready to compute.
 final class Engine {
     /// Most rows of a batch.
-    static let mostRows = 256
+    static let mostRows = RouterConfig.batchRows
 
     let config: RouterConfig
     let weights: RouterWeights
     let pool: ComputePool
     let dispatcher: any ExpertDispatcher
     let space: Workspace
+    /// Keep which experts are called, for `routes`.
+    var isRecording = false
+    /// By layer, then row: (layers, rows, k) of the last `forward` while recording.
+    private(set) var recorded: [UInt16] = []
 
     /// - Parameter shard: a router's, checked; its mapping outlives the engine.
     init(
@@ -48,6 +52,13 @@ final class Engine {
         }
     }
 
+    /// Bytes of such a cache once all its positions are computed.
+    func cacheBytes(capacity: Int) -> Int {
+        KVCache.bytes(
+            format: weights.kv, layers: config.layers, heads: config.kvHeads, headDim: config.headDim,
+            capacity: min(capacity, config.context))
+    }
+
     /// Logits (vocabulary,) of a row of the last `forward` that wanted them, valid until the next one.
     func logits(row: Int) -> UnsafeBufferPointer<Float> {
         precondition(row >= 0 && row < space.rows && space.logitRow[row] >= 0, "row \(row) wanted no logits")
@@ -61,6 +72,7 @@ final class Engine {
     func forward(_ batch: [BatchRow], tracing: Bool = false) throws(EngineError) {
         try space.load(batch, config)
         space.traces = tracing ? Array(repeating: GateTrace(), count: batch.count) : []
+        recorded.removeAll(keepingCapacity: isRecording)
         embed()
         for layer in 0..<config.layers {
             attention(layer)
@@ -75,9 +87,31 @@ final class Engine {
     /// What the gates decided for a row of the last `forward`, if that traced.
     func gates(row: Int) -> GateTrace { space.traces.indices.contains(row) ? space.traces[row] : GateTrace() }
 
+    /// Keeps the experts that the rows of the batch have chosen in this layer.
+    func recordChoice() {
+        guard isRecording else { return }
+        for slot in 0..<space.rows * config.expertsPerToken { recorded.append(UInt16(clamping: space.chosen[slot])) }
+    }
+
+    /// Experts of the last `forward`, if recorded: (rows, MoE layers, k).
+    func routes() -> [UInt16] {
+        let (rows, k) = (space.rows, config.expertsPerToken)
+        guard rows * k > 0 else { return [] }
+        let layers = recorded.count / (rows * k)
+        var routes: [UInt16] = []
+        routes.reserveCapacity(recorded.count)
+        for row in 0..<rows {
+            for layer in 0..<layers { routes += recorded[(layer * rows + row) * k..<(layer * rows + row + 1) * k] }
+        }
+        return routes
+    }
+
     /// Lets go of functions whose instances left. Between steps, after the connection was polled.
     func dropRevoked() { dispatcher.dropRevoked() }
 
     /// Gives the pages of large batches back. When no sequence is under way.
-    func trim() { space.trim() }
+    func trim() {
+        space.trim()
+        dispatcher.trim()
+    }
 }

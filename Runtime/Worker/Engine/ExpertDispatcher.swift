@@ -39,6 +39,15 @@ protocol ExpertDispatcher: AnyObject {
     /// True when every pair has its result; else `send` and `receive` have to be run again.
     func settle() throws(EngineError) -> Bool
 
+    /// Whether a guess of the next layer's experts is welcome now.
+    var wantsHints: Bool { get }
+
+    /// The experts that the layer of this ordinal is likely to call. Costs nothing but time when it is wrong.
+    func hint(layer: Int, experts: UnsafeBufferPointer<Int32>)
+
+    /// Gives back what large work has touched. When all results were read.
+    func trim()
+
     /// Lets go of functions whose instances left meanwhile. Between steps.
     func dropRevoked()
 }

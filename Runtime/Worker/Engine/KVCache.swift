@@ -14,16 +14,29 @@ final class KVCache {
 
     /// - Throws: `SyscallError` when not even the address space can be had.
     init(format: KVFormat, layers: Int, heads: Int, headDim: Int, capacity: Int) throws(SyscallError) {
+        guard let sizes = Self.sizes(format, layers: layers, heads: heads, headDim: headDim, capacity: capacity) else {
+            throw SyscallError(stage: "size keys and values of \(capacity) positions in \(layers) layers", errno: 22)
+        }
+        memory = try Mapping(anonymous: sizes.total)
+        place = KVPlace(base: memory.base, keyBytes: sizes.keys, headBytes: sizes.head, layerBytes: sizes.head * heads)
+        self.capacity = capacity
+    }
+
+    /// Bytes of a cache whose positions are all computed; `Int.max` when they cannot even be counted.
+    static func bytes(format: KVFormat, layers: Int, heads: Int, headDim: Int, capacity: Int) -> Int {
+        sizes(format, layers: layers, heads: heads, headDim: headDim, capacity: capacity)?.total ?? .max
+    }
+
+    private static func sizes(
+        _ format: KVFormat, layers: Int, heads: Int, headDim: Int, capacity: Int
+    ) -> (keys: Int, head: Int, total: Int)? {
         guard let keys = format.keyBytes(headDim: headDim, capacity: capacity),
             let values = format.valueBytes(headDim: headDim, capacity: capacity)
-        else { throw SyscallError(stage: "size keys and values of \(capacity) positions", errno: 22) }
+        else { return nil }
         let head = (keys + values + 63) / 64 * 64
         let (layer, over) = head.multipliedReportingOverflow(by: heads)
         let (total, beyond) = layer.multipliedReportingOverflow(by: layers)
-        guard !over, !beyond else { throw SyscallError(stage: "size keys and values of \(layers) layers", errno: 12) }
-        memory = try Mapping(anonymous: total)
-        place = KVPlace(base: memory.base, keyBytes: keys, headBytes: head, layerBytes: layer)
-        self.capacity = capacity
+        return over || beyond ? nil : (keys, head, total)
     }
 }
 

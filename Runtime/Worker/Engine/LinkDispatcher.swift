@@ -29,6 +29,13 @@ final class LinkDispatcher: ExpertDispatcher {
     private var work: ExpertWork?
     private let results: UnsafeMutablePointer<UnsafePointer<Float>?>
     private let answered: UnsafeMutablePointer<Bool>
+    /// Lanes whose answers to the last work are larger than one should keep. They are told to give them back when
+    /// those have been read, which is when the next work begins.
+    private var bulky: [Int32] = []
+    /// Works until hints are sent no more: set whenever a call had to wait for its shard. With all shards in memory
+    /// nothing is guessed.
+    private var hintsLeft = 0
+    private var hinted: [UInt32] = []
     private var left = 0
     private var tries = 0
     private var lastFailure = ""
@@ -48,8 +55,12 @@ final class LinkDispatcher: ExpertDispatcher {
     private static let mostTries = 20
     /// After that long without an answer an instance is given up.
     private static let patienceMilliseconds: Int32 = 30_000
+    /// Some tokens' worth of layers.
+    private static let hintsAfterLoad = 256
     /// What a batch may leave behind in the request arena.
     private static let kept = 256 << 10
+    /// Answers of a call that are given back as soon as they were read.
+    private static let bulk = 64 << 10
 
     init(connection: InvokeConnection, config: RouterConfig, threads: Int) throws(EngineError) {
         (self.connection, self.threads, width) = (connection, threads, config.hidden)
@@ -89,6 +100,8 @@ final class LinkDispatcher: ExpertDispatcher {
         guard work.rows <= mostRows else {
             throw EngineError("invalid_batch", "\(work.rows) rows at once, at most \(mostRows)")
         }
+        trim()
+        hintsLeft = max(0, hintsLeft - 1)
         self.work = work
         retired.removeAll(keepingCapacity: true)
         answered.update(repeating: false, count: work.pairs)
@@ -190,10 +203,12 @@ final class LinkDispatcher: ExpertDispatcher {
         guard let work else { return true }
         let before = left
         var refused: Int?
+        var unreadable: Int?
         for thread in 0..<threads {
             for call in calls.entries(thread) {
                 switch call.outcome {
-                case .answered:
+                case .answered(_, let load):
+                    if load > 0 { hintsLeft = Self.hintsAfterLoad }
                     for index in 0..<Int(call.call.pair_count) {
                         let slot = Int(calls.slots[call.slots + index])
                         results[slot] = UnsafePointer(
@@ -201,9 +216,11 @@ final class LinkDispatcher: ExpertDispatcher {
                         answered[slot] = true
                     }
                     left -= Int(call.call.pair_count)
+                    if Int(call.call.pair_count) * width * 4 > Self.bulk { bulky.append(call.socket) }
                 case .refused:
                     refused = call.function
                     drop(call.function)
+                case .unreadable: unreadable = call.function
                 case .gone, nil:
                     drop(call.function)
                     lastFailure = "function \(call.function) left or did not answer"
@@ -213,6 +230,12 @@ final class LinkDispatcher: ExpertDispatcher {
         calls.clear()
         if let refused {
             throw EngineError("refused", "function \(refused) refused a call or answered another one")
+        }
+        if let unreadable {
+            throw EngineError(
+                "bad_shard",
+                "the shard of the model's expert function \(unreadable) cannot be read: the disk failed, or the file was "
+                    + "cut off; `locum verify` says more, deploying the model again writes it anew")
         }
         if left == 0 {
             self.work = nil
@@ -226,6 +249,24 @@ final class LinkDispatcher: ExpertDispatcher {
         return false
     }
 
+    var wantsHints: Bool { hintsLeft > 0 && connection.wantsHints }
+
+    func hint(layer: Int, experts: UnsafeBufferPointer<Int32>) {
+        hinted.removeAll(keepingCapacity: true)
+        let first = layer * expertCount
+        for expert in experts {
+            let function = UInt32(places[first + Int(expert)].function)
+            if !hinted.contains(function) { hinted.append(function) }
+        }
+        connection.prefetch(hinted)
+    }
+
+    /// Has the answers to the last work given back where they are large. They must have been read.
+    func trim() {
+        for lane in bulky { ExpertCall.trim(lane: lane) }
+        bulky.removeAll(keepingCapacity: true)
+    }
+
     func dropRevoked() {
         let gone = connection.takeRevoked()
         guard !gone.isEmpty else { return }
@@ -233,12 +274,15 @@ final class LinkDispatcher: ExpertDispatcher {
         for (function, link) in links.enumerated() {
             if let link, set.contains(link.link.grant.link) { links[function] = nil }
         }
+        bulky.removeAll()
         connection.release(gone)
     }
 
     /// Closes a function's link. What it answered stays readable until the next work.
     private func drop(_ function: Int) {
         guard let gone = links[function] else { return }
+        // Its sockets close, and their numbers may soon be others'.
+        bulky.removeAll()
         retired.append(gone.link.reply)
         links[function] = nil
         connection.release([gone.link.grant.link])

@@ -22,6 +22,16 @@ struct RouterWeights {
         self.layers = layers
     }
 
+    /// The layer with experts of this ordinal, with the norm before it; nil behind the last.
+    func block(_ ordinal: Int) -> (norm: UnsafePointer<Float>, block: ExpertBlock)? {
+        for layer in layers {
+            if case .experts(let block) = layer.feedForward, block.ordinal == ordinal {
+                return (layer.feedForwardNorm, block)
+            }
+        }
+        return nil
+    }
+
     static func vector(_ shard: ShardView, _ role: ShardRole, _ layer: Int) throws(ShardError) -> UnsafePointer<Float> {
         guard let base = try shard.vector(role, layer: layer).baseAddress else {
             throw ShardError(.missingTensor, "the \(role) of layer \(layer) is empty")

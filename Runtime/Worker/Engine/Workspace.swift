@@ -44,9 +44,14 @@ final class Workspace {
     let logits: RowBuffer
     /// cos, then sin, of each row's position (n, s).
     let rotations: RowBuffer
+    /// A guess of the next layer's experts: normalised rows, their scores, the experts.
+    let guess, guessScores: RowBuffer
+    var guesses: [Int32] = []
     /// Attention's scratch, one per thread.
     let scratch: [Mapping]
 
+    /// Most rows of a step for which the next layer is guessed.
+    static let guessRows = 8
     /// Rows that keep their pages from one batch to the next.
     private static let keptRows = 16
     private var touchedRows = 0
@@ -72,6 +77,8 @@ final class Workspace {
         last = try RowBuffer(rows: n, columns: c.hidden, readers: [weights.output.format])
         logits = try RowBuffer(rows: n, columns: c.vocabulary)
         rotations = try RowBuffer(rows: n, columns: c.headDim)
+        guess = try RowBuffer(rows: Self.guessRows, columns: c.hidden)
+        guessScores = try RowBuffer(rows: Self.guessRows, columns: c.expertCount)
         let scoreFloats = KVFormat.scoreFloats(positions: c.context, heads: c.heads / c.kvHeads)
         var scratch: [Mapping] = []
         for _ in 0..<threads { scratch.append(try Mapping(anonymous: scoreFloats * 4)) }

@@ -63,6 +63,9 @@ final class ExpertBatch {
         return true
     }
 
+    /// Lets go of the pairs taken on.
+    func forget() { pairs = 0 }
+
     /// Computes all pairs taken on.
     func compute() {
         if pairs == 1 {

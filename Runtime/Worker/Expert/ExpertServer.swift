@@ -27,7 +27,7 @@ final class ExpertServer {
         locum_map_blocks_from(64 << 10)
         model = try ExpertModel(parts.shard)
         self.channel = channel
-        control = LaneControl(status: parts.status)
+        control = LaneControl(status: parts.status, residency: parts.residency)
         var lanes: [ExpertLane] = []
         for _ in parts.cpus { lanes.append(try ExpertLane(model, control: control)) }
         self.lanes = lanes
@@ -58,6 +58,7 @@ final class ExpertServer {
             case .accept(let offers):
                 try accept(offers, packet.descriptors)
                 try Seqpacket.send(channel.raw, InvokeRequest.accepted.frame)
+            case .settle: control.residency.settle()
             case .drain:
                 drain()
                 return end(0)

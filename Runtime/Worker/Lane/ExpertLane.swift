@@ -11,12 +11,13 @@ import Syscall
 /// What the lanes of an instance have in common.
 final class LaneControl {
     let status: StatusPage
+    let residency: ShardResidency
     /// Calls being computed, over all lanes.
     let active = FutexWord()
     /// 1: take no more calls.
     let draining = FutexWord()
 
-    init(status: StatusPage) { self.status = status }
+    init(status: StatusPage, residency: ShardResidency) { (self.status, self.residency) = (status, residency) }
 }
 
 /// A lane's loop.
@@ -100,6 +101,10 @@ final class ExpertLane {
             drop(reference)
             return 0
         }
+        if got == size, bell.magic == LOCUM_CALL_MAGIC, bell.kind == UInt16(LOCUM_CALL_TRIM) {
+            link.trim()
+            return 0
+        }
         let begun = locum_monotonic_ns()
         control.active.add(1)
         control.status.begin()
@@ -117,22 +122,30 @@ final class ExpertLane {
     }
 
     private func answer(_ taken: Int) {
-        batch.compute()
+        // All of them are counted as active by now, so the pages stay until they are answered.
+        let load = control.residency.enter(at: calls[0].begun)
+        let readable = load != nil
+        if readable { batch.compute() } else { batch.forget() }
         for index in 0..<taken {
             let call = calls[index]
             call.link._withUnsafeGuaranteedRef {
-                reply($0, LOCUM_REPLY_OK, call.number, pairs: call.pairs, begun: call.begun)
+                reply(
+                    $0, readable ? LOCUM_REPLY_OK : LOCUM_REPLY_UNREADABLE, call.number,
+                    pairs: readable ? call.pairs : 0,
+                    begun: call.begun, load: load ?? 0)
             }
         }
     }
 
-    private func reply(_ link: LaneLink, _ status: Int32, _ number: UInt64, pairs: UInt32, begun: UInt64) {
+    private func reply(
+        _ link: LaneLink, _ status: Int32, _ number: UInt64, pairs: UInt32, begun: UInt64, load: UInt64 = 0
+    ) {
         // Counted before the caller hears of it, so that whoever looks after an answer sees it counted.
         control.status.end(rows: Int(pairs))
         control.active.subtract(1)
         var reply = locum_reply(
             magic: LOCUM_REPLY_MAGIC, version: UInt16(LOCUM_LINK_VERSION), status: UInt16(status), call: number,
-            pair_count: pairs, reserved: 0, compute_ns: locum_monotonic_ns() - begun)
+            pair_count: pairs, reserved: 0, compute_ns: locum_monotonic_ns() - begun, load_ns: load)
         // A caller that does not read its answers loses them; its end of file comes through the same socket.
         _ = locum_send(link.socket.raw, &reply, MemoryLayout<locum_reply>.size, nil, 0, LOCUM_MSG_DONTWAIT)
     }

@@ -26,6 +26,11 @@ final class FutexWord: @unchecked Sendable {
 
     func store(_ value: UInt32) { word.pointee.store(value, ordering: .sequentiallyConsistent) }
 
+    /// Stores and returns what was there.
+    func exchange(_ value: UInt32) -> UInt32 {
+        word.pointee.exchange(value, ordering: .sequentiallyConsistent)
+    }
+
     /// Adds, wrapping, and returns the sum.
     @discardableResult
     func add(_ amount: UInt32) -> UInt32 {

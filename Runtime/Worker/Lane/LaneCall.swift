@@ -24,7 +24,8 @@ struct LaneCall {
 
     /// nil unless everything about the call is right.
     init?(_ call: locum_call, _ link: LaneLink, width: Int) {
-        guard call.magic == LOCUM_CALL_MAGIC, call.version == UInt16(LOCUM_LINK_VERSION), call.kind == 1,
+        guard call.magic == LOCUM_CALL_MAGIC, call.version == UInt16(LOCUM_LINK_VERSION),
+            call.kind == UInt16(LOCUM_CALL_APPLY),
             Int(call.width) == width, call.row_count > 0, (1...UInt32(CallLimits.pairs)).contains(call.pair_count)
         else { return nil }
         (rows, pairs, number) = (Int(call.row_count), Int(call.pair_count), call.call)

@@ -32,10 +32,17 @@ final class LaneLink {
     private var touched: Int
 
     /// What a call may leave behind in the reply arena.
-    private static let kept = 256 << 10
+    private static let kept = 64 << 10
 
     init(socket: Descriptor, arenas: LinkArenas, share: Range<Int>) {
         (self.socket, self.arenas, self.share) = (socket, arenas, share)
+        touched = share.lowerBound
+    }
+
+    /// The caller has read all answers: what they touched goes back to the kernel.
+    func trim() {
+        // Whole pages, the last one too: nothing in it is waited for.
+        arenas.reply.discard(share.lowerBound..<min(share.upperBound, (touched + 4095) / 4096 * 4096), hole: true)
         touched = share.lowerBound
     }
 

@@ -19,6 +19,8 @@ final class Caller {
     var outbox = Outbox()
     /// Whether the epoll set also tells when the socket takes more.
     var watchesWritable = false
+    /// Its number for the stream of routes, if it asked for one.
+    var watch: UInt64?
     private var parts: CommandParts
 
     /// Frames read in one go, so that a chatty caller does not keep others waiting.

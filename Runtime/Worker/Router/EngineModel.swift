@@ -17,6 +17,8 @@ final class EngineModel: SequenceModel {
         do throws(EngineError) { return try engine.makeCache(capacity: capacity) } catch { throw RouterFailure(error) }
     }
 
+    func cacheBytes(capacity: Int) -> Int { engine.cacheBytes(capacity: capacity) }
+
     func forward(_ rows: [StepRow<KVCache>], tracing: Bool) throws(RouterFailure) {
         let batch = rows.map {
             BatchRow(token: $0.token, position: $0.position, cache: $0.cache, wantsLogits: $0.wantsLogits)
@@ -26,6 +28,8 @@ final class EngineModel: SequenceModel {
 
     func logits(row: Int) -> UnsafeBufferPointer<Float> { engine.logits(row: row) }
     func gates(row: Int) -> GateTrace { engine.gates(row: row) }
+    func record(_ on: Bool) { engine.isRecording = on }
+    func routes() -> [UInt16] { engine.routes() }
     func dropRevoked() { engine.dropRevoked() }
     func trim() { engine.trim() }
 }

@@ -23,6 +23,10 @@ final class RouterSequence<Cache: AnyObject> {
     }
 
     let key: SequenceKey
+    /// Unique within the router's life.
+    let number: UInt64
+    /// Bytes of the memory budget that are reserved for its cache.
+    let reserved: Int
     private let request: SequenceRequest
     private let cache: Cache
     /// Prompt, then output.
@@ -34,8 +38,12 @@ final class RouterSequence<Cache: AnyObject> {
     private var history: TokenHistory?
 
     /// - Parameter bytes: a token's bytes for the output's text; empty for special tokens.
-    init(key: SequenceKey, request: SequenceRequest, cache: Cache, bytes: (Int32) -> [UInt8]) {
-        (self.key, self.request, self.cache) = (key, request, cache)
+    init(
+        key: SequenceKey, request: SequenceRequest, cache: Cache, number: UInt64 = 0, reserved: Int = 0,
+        bytes: (Int32) -> [UInt8]
+    ) {
+        self.number = number
+        (self.key, self.request, self.cache, self.reserved) = (key, request, cache, reserved)
         tokens = request.prompt
         text = OutputText(stops: request.stop)
         if request.plan.penalizes { history = TokenHistory(prompt: request.prompt) }
@@ -62,6 +70,9 @@ final class RouterSequence<Cache: AnyObject> {
             finish(.length, emit: emit)
         }
     }
+
+    /// Positions of its next `count` rows.
+    func positions(_ count: Int) -> Range<Int> { computed..<computed + count }
 
     /// Its next `count` rows, at most `pending`.
     func rows(_ count: Int) -> [StepRow<Cache>] {

@@ -6,21 +6,34 @@ import Syscall
 import Wire
 
 extension RouterServer {
-    /// Takes over links that node has sent, also those that came while experts were acquired.
-    func adoptCallers() {
+    /// What node has sent, also while experts were acquired: links of callers, room for sequences.
+    func hearDeferred() {
         for packet in connection.takeDeferred() {
-            guard case .accept(let offers) = try? InvokeEvent(frame: packet.bytes) else { continue }
-            var rest = packet.descriptors[...]
-            for offer in offers {
-                // Per link: its lanes, then the two arenas, which a router does not need.
-                let own = rest.prefix(Int(offer.lanes) + 2)
-                rest = rest.dropFirst(own.count)
-                guard offer.lanes > 0, own.count == Int(offer.lanes) + 2, let lane = own.first else { continue }
-                adopt(lane)
+            switch try? InvokeEvent(frame: packet.bytes) {
+            case .accept(let offers): adopt(offers, packet.descriptors)
+            case .reserved(let request): begin(request)
+            case .failed(let request, let code, let message):
+                guard let waiting = waiting.removeValue(forKey: request), let caller = callers[waiting.key.caller]
+                else {
+                    continue
+                }
+                refuse(caller, waiting.key.number, RouterFailure(code, message))
+            default: continue
             }
-            // Fails only when node is gone, which the next turn hears.
-            try? Seqpacket.send(connection.socket.raw, InvokeRequest.accepted.frame)
         }
+    }
+
+    private func adopt(_ offers: [LinkOffer], _ descriptors: [Descriptor]) {
+        var rest = descriptors[...]
+        for offer in offers {
+            // Per link: its lanes, then the two arenas, which a router does not need.
+            let own = rest.prefix(Int(offer.lanes) + 2)
+            rest = rest.dropFirst(own.count)
+            guard offer.lanes > 0, own.count == Int(offer.lanes) + 2, let lane = own.first else { continue }
+            adopt(lane)
+        }
+        // Fails only when node is gone, which the next turn hears.
+        try? Seqpacket.send(connection.socket.raw, InvokeRequest.accepted.frame)
     }
 
     private func adopt(_ lane: Descriptor) {
@@ -42,10 +55,14 @@ extension RouterServer {
                 }
                 switch arrival {
                 case .tooLong(let number): refuse(caller, number, tooLong(caller))
+                case .command(.watch, let number): caller.watch = number
+                case .command(.cancel, let number) where caller.watch == number: caller.watch = nil
                 case .command(.cancel, let number): end(SequenceKey(caller: caller.key, number: number))
                 case .command(.generate(let spec), let number):
                     let key = SequenceKey(caller: caller.key, number: number)
-                    guard !sequences.contains(where: { $0.key == key }) else {
+                    guard !sequences.contains(where: { $0.key == key }),
+                        !waiting.values.contains(where: { $0.key == key })
+                    else {
                         throw WireError(reason: "sequence \(number) is under way already", offset: 0)
                     }
                     take(spec, key, from: caller)
@@ -67,18 +84,40 @@ extension RouterServer {
             if connection.draining {
                 throw RouterFailure("draining", "this router is being stopped; acquire it again")
             }
-            guard sequences.count < mostSequences else {
+            guard sequences.count + waiting.count < mostSequences else {
                 throw RouterFailure("busy", "this router has \(mostSequences) sequences under way; try again later")
             }
             let request = try SequenceRequest(spec, prompts: prompts, config: config)
-            let cache = try model.makeCache(capacity: request.prompt.count + request.limit)
-            let sequence = Sequence(key: key, request: request, cache: cache, bytes: textBytes)
-            meter.begin()
-            sequences.append(sequence)
-            sequence.begin { caller.outbox.add($0, sequence: key.number) }
-            removeEnded()
+            let bytes = model.cacheBytes(capacity: request.prompt.count + request.limit)
+            nextNumber += 1
+            let sequence = WaitingSequence(key: key, request: request, number: nextNumber, bytes: bytes)
+            if bytes == 0 { start(sequence) } else { waiting[connection.reserve(bytes)] = sequence }
         } catch {
             refuse(caller, key.number, error)
+        }
+    }
+
+    /// Node has reserved room for a sequence; its caller may have left meanwhile.
+    private func begin(_ request: UInt32) {
+        if let sequence = waiting.removeValue(forKey: request) { start(sequence) }
+    }
+
+    private func start(_ ready: WaitingSequence) {
+        guard let caller = callers[ready.key.caller], !ready.isCancelled else {
+            return connection.unreserve(ready.bytes)
+        }
+        do throws(RouterFailure) {
+            let cache = try model.makeCache(capacity: ready.request.prompt.count + ready.request.limit)
+            let sequence = Sequence(
+                key: ready.key, request: ready.request, cache: cache, number: ready.number, reserved: ready.bytes,
+                bytes: textBytes)
+            meter.begin()
+            sequences.append(sequence)
+            sequence.begin { caller.outbox.add($0, sequence: ready.key.number) }
+            removeEnded()
+        } catch {
+            connection.unreserve(ready.bytes)
+            refuse(caller, ready.key.number, error)
         }
     }
 
@@ -89,6 +128,7 @@ extension RouterServer {
     /// Ends a sequence without a word; a number that is not under way has ended by itself meanwhile.
     private func end(_ key: SequenceKey) {
         callers[key.caller]?.outbox.drop(key.number)
+        for (request, waiting) in waiting where waiting.key == key { self.waiting[request]?.isCancelled = true }
         remove { $0.key == key }
     }
 
@@ -115,12 +155,28 @@ extension RouterServer {
 
     /// With the last reference to a sequence goes its cache.
     func remove(where condition: (Sequence) -> Bool) {
-        for sequence in sequences where condition(sequence) { meter.end(rows: sequence.length) }
+        var freed = 0
+        for sequence in sequences where condition(sequence) {
+            meter.end(rows: sequence.length)
+            freed += sequence.reserved
+        }
         let before = sequences.count
         sequences.removeAll(where: condition)
+        if freed > 0 { connection.unreserve(freed) }
         guard sequences.isEmpty, before > 0 else { return }
         // An idle router keeps no scratch of the size of a vocabulary.
         model.trim()
         sampler = Sampler()
     }
+}
+
+/// A checked request that waits for room.
+struct WaitingSequence {
+    let key: SequenceKey
+    let request: SequenceRequest
+    /// Unique within the router's life.
+    let number: UInt64
+    /// Of keys and values, once all its positions are computed.
+    let bytes: Int
+    var isCancelled = false
 }

@@ -1,6 +1,7 @@
 // One step: rows of all sequences that can go on, one forward pass, then each sequence takes its results. A
 // failed pass ends the sequences that were in it, with its reason; the router goes on.
 import Tokenizer
+import Wire
 
 extension RouterServer {
     func step() {
@@ -11,6 +12,8 @@ extension RouterServer {
             first: steps)
         steps &+= 1
         let served = zip(runnable, shares).filter { $0.1 > 0 }
+        let watchers = callers.values.filter { $0.watch != nil && !$0.outbox.isFull }
+        model.record(!watchers.isEmpty)
         do throws(RouterFailure) {
             try model.forward(
                 served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces })
@@ -18,6 +21,7 @@ extension RouterServer {
             for (sequence, _) in served { fail(sequence, error) }
             return
         }
+        if !watchers.isEmpty { tellRoutes(served, watchers) }
         var first = 0
         for (sequence, count) in served {
             take(sequence, count, first: first)
@@ -25,6 +29,16 @@ extension RouterServer {
         }
         meter.touch()
         removeEnded()
+    }
+
+    private func tellRoutes(_ served: [(Sequence, Int)], _ watchers: [Caller]) {
+        let rows = served.flatMap { sequence, count in
+            sequence.positions(count).map {
+                RouteRow(sequence: sequence.number, position: UInt32($0), isPrompt: count > 1)
+            }
+        }
+        let event = RouterEvent.routes(step: UInt64(steps), rows, experts: model.routes())
+        for watcher in watchers { watcher.outbox.add(event, sequence: watcher.watch ?? 0) }
     }
 
     private func take(_ sequence: Sequence, _ count: Int, first: Int) {

@@ -29,6 +29,10 @@ final class RouterServer<Model: SequenceModel> {
     var nextCaller: UInt64 = 1
     /// In order of arrival; none has ended.
     var sequences: [Sequence] = []
+    /// Sequences that wait for room in the memory budget, by the request to node.
+    var waiting: [UInt32: WaitingSequence] = [:]
+    /// The last sequence's.
+    var nextNumber: UInt64 = 0
     var sampler = Sampler()
     /// Counts steps; says who is served first.
     var steps = 0
@@ -69,8 +73,10 @@ final class RouterServer<Model: SequenceModel> {
             }
         }
         model.dropRevoked()
-        adoptCallers()
-        if connection.draining, sequences.isEmpty, callers.values.allSatisfy(\.outbox.isEmpty) { return false }
+        hearDeferred()
+        if connection.draining, sequences.isEmpty, waiting.isEmpty, callers.values.allSatisfy(\.outbox.isEmpty) {
+            return false
+        }
         step()
         for caller in Array(callers.values) { flush(caller) }
         return true

@@ -32,6 +32,9 @@ protocol SequenceModel: AnyObject {
     /// - Parameter capacity: most positions that will be computed.
     func makeCache(capacity: Int) throws(RouterFailure) -> Cache
 
+    /// Memory that such a cache takes once all its positions are computed, in bytes.
+    func cacheBytes(capacity: Int) -> Int
+
     /// Computes the rows; those of one sequence come in ascending position, right behind what it has computed.
     /// After a failure the same rows may be given again.
     func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure)
@@ -42,9 +45,21 @@ protocol SequenceModel: AnyObject {
     /// Gates of a row of the last `forward`, if that traced.
     func gates(row: Int) -> GateTrace
 
+    /// Whether the experts that rows call are kept, for `routes`.
+    func record(_ on: Bool)
+
+    /// Experts called by the last `forward` while recording: rows × MoE layers × experts per token, best first.
+    func routes() -> [UInt16]
+
     /// Lets go of experts whose instances left. Between steps.
     func dropRevoked()
 
     /// Gives memory back that steps have used. When no sequence is under way.
     func trim()
+}
+
+extension SequenceModel {
+    func cacheBytes(capacity: Int) -> Int { 0 }
+    func record(_ on: Bool) {}
+    func routes() -> [UInt16] { [] }
 }

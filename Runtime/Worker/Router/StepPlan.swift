@@ -1,11 +1,12 @@
 // Who gets how many rows of a step. Every sequence that only needs its next token gets its row, so that a long
 // prompt never holds up running answers; what is left is divided evenly between prompts. Results do not depend
 // on this (rows never depend on their batch), only waiting times do.
+import Shard
 
 /// How the rows of one step are divided.
 enum StepPlan {
     /// Rows of a step in all.
-    static let mostRows = 256
+    static let mostRows = RouterConfig.batchRows
     /// Rows of one prompt in one step.
     static let chunk = 128
     /// Rows of prompts that want logits, in all: each costs the memory of a row of the vocabulary.

@@ -64,6 +64,7 @@ struct Status: ParsableCommand {
             func milliseconds(_ microseconds: Int?) -> String {
                 microseconds.map { "\(Human.fixed(Double($0) / 1000, 2)) ms" } ?? "-"
             }
+            func human(_ bytes: Int) -> String { Human.bytes(UInt64(max(0, bytes))) }
             let facts: [(String, String)] = [
                 ("version", it.version), ("node", "\(it.node), \(it.nodeConnected ? "connected" : "being started")"),
                 ("up for", "\(Human.fixed(it.uptimeSeconds, 0)) s"), ("models", "\(it.models)"),
@@ -73,6 +74,12 @@ struct Status: ParsableCommand {
                 (
                     "cold start",
                     "p50 \(milliseconds(it.coldStartMicroseconds.p50)), p99 \(milliseconds(it.coldStartMicroseconds.p99))"
+                ),
+                (
+                    "memory",
+                    "\(human(it.memory.usedBytes)) of \(human(it.memory.budgetBytes)): "
+                        + "\(human(it.memory.residentShardBytes)) shards, \(human(it.memory.privateBytes)) processes, "
+                        + "\(human(it.memory.kvBytes)) sequences"
                 ),
                 ("invocations", "\(it.invocations)"), ("evictions", "\(it.evictions)"), ("crashes", "\(it.crashes)"),
             ]

@@ -11,6 +11,8 @@ struct Supervisor {
     private var listen: String
     private let idleMilliseconds: Int
     private let threads: Int
+    /// Bytes; nil leaves it to node.
+    private let memory: Int?
     private let signals: Descriptor
     private let epoll: Epoll
     /// Only this process holds the write end: when it goes, however it goes, the daemons see the end of file.
@@ -24,9 +26,9 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(folder: String, listen: String, idleMilliseconds: Int, threads: Int) throws {
+    init(folder: String, listen: String, idleMilliseconds: Int, threads: Int, memory: Int?) throws {
         (self.folder, self.listen) = (folder, listen)
-        (self.idleMilliseconds, self.threads) = (idleMilliseconds, threads)
+        (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
         signals = Descriptor(owning: try check(locum_signal_descriptor(watched, Int32(watched.count)), "watch signals"))
         epoll = try Epoll()
@@ -60,7 +62,8 @@ struct Supervisor {
     }
 
     private mutating func startNode() throws {
-        try node.start(["--data", folder], lifeline: lifeline.read.raw)
+        let budget = memory.map { ["--memory", "\($0)"] } ?? []
+        try node.start(["--data", folder] + budget, lifeline: lifeline.read.raw)
     }
 
     private mutating func startControl() throws {

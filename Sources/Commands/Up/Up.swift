@@ -20,12 +20,20 @@ struct Up: ParsableCommand {
     @Option(help: ArgumentHelp("Evict a function after this long without a call (500ms, 5s, 2m).", valueName: "time"))
     var idleTimeout = "30s"
     @Option(
+        help: ArgumentHelp(
+            "Memory that everything together may take (512M, 3G, bytes); default: the cgroup's limit less a margin, "
+                + "or four fifths of the host's memory.", valueName: "size"))
+    var memory: String?
+    @Option(
         help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
     var threads: Int?
 
     func validate() throws {
         guard Duration.milliseconds(idleTimeout) != nil else {
             throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
+        }
+        if let memory, Bytes.parse(memory) == nil {
+            throw ValidationError("--memory \(memory): write a number of bytes, or one with K, M, G or T, like 3G.")
         }
         if let threads, !(1...64).contains(threads) {
             throw ValidationError("--threads \(threads): must be between 1 and 64.")
@@ -42,10 +50,24 @@ struct Up: ParsableCommand {
             let cpus = Int(locum_allowed_cpus(nil, 0))
             var supervisor = try Supervisor(
                 folder: folder, listen: listen, idleMilliseconds: Duration.milliseconds(idleTimeout) ?? 30_000,
-                threads: threads ?? max(1, min(cpus, 64)))
+                threads: threads ?? max(1, min(cpus, 64)), memory: memory.flatMap(Bytes.parse))
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)
         }
+    }
+}
+
+/// Sizes as people write them.
+enum Bytes {
+    /// Bytes of `512M`, `3G`, `1.5GiB`, `1000000`; units are powers of 1,024. nil when it is none.
+    static func parse(_ text: String) -> Int? {
+        let digits = text.prefix { $0.isNumber || $0 == "." }
+        guard let value = Double(digits), value > 0 else { return nil }
+        var unit = text.dropFirst(digits.count).uppercased()
+        if unit.hasSuffix("IB") { unit.removeLast(2) } else if unit.hasSuffix("B") { unit.removeLast() }
+        guard let power = ["", "K", "M", "G", "T"].firstIndex(of: unit) else { return nil }
+        let bytes = value * Double(1 << (10 * power))
+        return bytes < 1e18 ? Int(bytes) : nil
     }
 }
 

@@ -52,7 +52,7 @@ struct Replay: Sendable {
             guard Int(index) >= output.count else { return nil }
             output.append(id)
             return event
-        case .finished, .failed, .trace:
+        case .finished, .failed, .trace, .routes:
             return event
         }
     }

@@ -158,7 +158,7 @@ extension RouterEvent {
     var isLast: Bool {
         switch self {
         case .finished, .failed: true
-        case .started, .promptScores, .token, .trace: false
+        case .started, .promptScores, .token, .trace, .routes: false
         }
     }
 }

@@ -39,7 +39,7 @@ struct AnswerHead: Sendable {
         case .finished(_, _, let tokens):
             completionTokens += Int(tokens)
             unfinished -= 1
-        case .promptScores, .token, .failed, .trace: break
+        case .promptScores, .token, .failed, .trace, .routes: break
         }
     }
 

@@ -60,7 +60,8 @@ struct ImportPlan {
             architecture: config.architecture, parameters: parameters, sourceFormat: model.naming.rawValue,
             quantization: dominantFormat, context: config.context, kvType: "\(config.kvType)", hidden: config.hidden,
             layers: config.layers, experts: config.expertCount, expertsPerToken: config.expertsPerToken,
-            vocabulary: config.vocabulary, hasChatTemplate: model.template != nil, eosTokens: config.eosTokens,
+            vocabulary: config.vocabulary, sequenceBytesPerToken: config.sequenceBytesPerToken,
+            routerOverhead: config.routerOverhead, hasChatTemplate: model.template != nil, eosTokens: config.eosTokens,
             generation: ImportManifest.Generation(
                 doSample: g.doSample, temperature: g.temperature, topP: g.topP, topK: g.topK, minP: g.minP,
                 repetitionPenalty: g.repetitionPenalty),

@@ -1,5 +1,6 @@
 // Node's part towards a router and its experts, played in this process: instances are threads that run the
 // real worker code, links are real sockets and arenas. An instance is "killed" by shutting its sockets down.
+import CLinux
 import Foundation
 import Glibc
 import Link
@@ -143,6 +144,8 @@ final class TestWorker: @unchecked Sendable {
         channel = node
         let page = try SharedMemory(name: "status", count: 4096)
         status = try StatusPage(page.writable.raw)
+        // Room for its shard was granted and it was read.
+        _ = status.moveShard(from: LOCUM_SHARD_ABSENT, to: LOCUM_SHARD_RESIDENT)
         guard let file = model.files.files[function + 1] else {
             throw SyscallError(stage: "find shard \(function + 1)", errno: ENOENT)
         }

@@ -29,6 +29,11 @@ final class LocalDispatcher: ExpertDispatcher {
     func plan(_ work: ExpertWork) { self.work = work }
     func send(thread: Int) {}
     func dropRevoked() {}
+    func trim() {}
+    /// Guessed for every layer, so that guessing is seen to change nothing.
+    let wantsHints = true
+    private(set) var hints: [(layer: Int, experts: [Int32])] = []
+    func hint(layer: Int, experts: UnsafeBufferPointer<Int32>) { hints.append((layer, Array(experts))) }
     func settle() -> Bool { true }
 
     func receive(thread: Int) {

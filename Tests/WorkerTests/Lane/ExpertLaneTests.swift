@@ -2,6 +2,7 @@
 import CLinux
 import Foundation
 import Glibc
+import Link
 import ModelImport
 import Shard
 import Syscall
@@ -91,7 +92,7 @@ struct ExpertLaneTests {
         let faults: [(String, (inout locum_call) -> Void)] = [
             ("magic", { $0.magic = 0 }),
             ("version", { $0.version = 9 }),
-            ("kind", { $0.kind = 2 }),
+            ("kind", { $0.kind = 3 }),
             ("narrow", { $0.width -= 1 }),
             ("wide", { $0.width = .max }),
             ("no rows", { $0.row_count = 0 }),
@@ -127,6 +128,70 @@ struct ExpertLaneTests {
         #expect(caller.status(caller.call(pairs: 9)) == LOCUM_REPLY_BAD_CALL)
         #expect(caller.status(caller.call()) == LOCUM_REPLY_OK)
         #expect(caller.worker.status.snapshot.active == 0)
+    }
+
+    @Test("A shard whose room is taken back is dropped by whoever looks first, and read again for the next call")
+    func residency() throws {
+        let caller = try Self.caller()
+        Self.fill(caller, rows: 1)
+        caller.pairs[0] = locum_pair(row: 0, expert: 3)
+        let call = caller.call()
+        #expect(caller.status(call) == LOCUM_REPLY_OK)
+        let before = Array(caller.output(call, pairs: 1)[0..<caller.width])
+        let (worker, status) = (caller.worker, caller.worker.status)
+        func request() throws -> InvokeRequest {
+            try InvokeRequest(frame: try #require(try Seqpacket.receive(worker.channel.raw)).bytes)
+        }
+        // Idle, the worker is told by a message.
+        #expect(status.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_LEAVING))
+        try Seqpacket.send(worker.channel.raw, InvokeEvent.settle.frame)
+        #expect(try request() == .dropped)
+        #expect(status.shardState == LOCUM_SHARD_ABSENT)
+        // A call waits, and asks for room once.
+        caller.send(call)
+        #expect(try request() == .need)
+        #expect(status.moveShard(from: LOCUM_SHARD_ABSENT, to: LOCUM_SHARD_GRANTED))
+        guard case .loaded = try request() else { throw SyscallError(stage: "hear that it was read", errno: EPROTO) }
+        let reply = try #require(caller.receive())
+        #expect(Int32(reply.status) == LOCUM_REPLY_OK && reply.load_ns > 0 && reply.load_ns <= reply.compute_ns)
+        #expect(Array(caller.output(call, pairs: 1)[0..<caller.width]) == before)
+        // A call that meets `leaving` drops the pages itself before it asks for them again.
+        #expect(status.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_LEAVING))
+        caller.send(call)
+        #expect(try request() == .dropped)
+        #expect(try request() == .need)
+        #expect(status.moveShard(from: LOCUM_SHARD_ABSENT, to: LOCUM_SHARD_GRANTED))
+        guard case .loaded = try request() else { throw SyscallError(stage: "hear that it was read", errno: EPROTO) }
+        #expect(Int32(try #require(caller.receive()).status) == LOCUM_REPLY_OK)
+        #expect(status.snapshot.active == 0)
+    }
+
+    @Test("A call whose shard cannot be read is told so, and takes nothing with it")
+    func unreadable() throws {
+        let caller = try Self.caller()
+        Self.fill(caller, rows: 1)
+        caller.pairs[0] = locum_pair(row: 0, expert: 0)
+        let status = caller.worker.status
+        #expect(status.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_UNREADABLE))
+        let call = caller.call()
+        #expect(caller.status(call) == LOCUM_REPLY_UNREADABLE)
+        #expect(status.moveShard(from: LOCUM_SHARD_UNREADABLE, to: LOCUM_SHARD_RESIDENT))
+        #expect(caller.status(call) == LOCUM_REPLY_OK)
+    }
+
+    @Test("Answers that were read are given back when the caller says so")
+    func trim() throws {
+        let caller = try Self.caller()
+        Self.fill(caller, rows: 1)
+        for pair in 0..<200 { caller.pairs[pair] = locum_pair(row: 0, expert: UInt32(pair % 16)) }
+        let call = caller.call(1, pairs: 200)
+        #expect(caller.status(call) == LOCUM_REPLY_OK)
+        #expect(caller.output(call, pairs: 200).contains { $0 != 0 })
+        ExpertCall.trim(lane: caller.lanes[0].raw)
+        // The next call comes after the trim on the same socket.
+        #expect(caller.status(caller.call(2)) == LOCUM_REPLY_OK)
+        let rest = caller.output(call, pairs: 200)[1024...]
+        #expect(rest.allSatisfy { $0 == 0 })
     }
 
     @Test("Messages of any other length are refused, and random bytes never stop the lane")

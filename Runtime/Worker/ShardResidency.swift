@@ -1,0 +1,79 @@
+// A worker's side of where its shard is. Node reserves room in the memory budget before a page of it is read and
+// wants the room back when others need it; the word through which both agree lies on the status page (CLinux.h
+// draws it). Nothing here is needed for a right answer: a page that is not there faults in by itself. It is needed
+// so that the budget holds, and so that a shard comes in by one large read instead of a thousand small ones.
+//
+// Whichever lane meets a state that asks for work does it; the others sleep on the word. So a lane that waits for
+// its shard cannot keep another from dropping it, and a call under way is never robbed of its pages: it is counted
+// as active before it looks.
+import CLinux
+import Glibc
+import Syscall
+import Wire
+
+/// The pages of one worker's shard.
+final class ShardResidency: @unchecked Sendable {
+    private let status: StatusPage
+    private let shard: Mapping
+    /// To node; a message is sent whole by whichever thread.
+    private let channel: Int32
+    private let isLocked: Bool
+    /// 1: node was asked for room and has not granted it yet.
+    private let asked = FutexWord()
+
+    /// Pages that are not locked may have been taken by the kernel after that long without a call: they are then
+    /// read again in one go instead of one by one. On pages that are there this costs 0.1 ms per MiB.
+    private static let doubt: UInt64 = 5_000_000_000
+
+    /// Locks the pages as they come, where this process may lock that much.
+    init(_ shard: Mapping, status: StatusPage, channel: Int32) {
+        (self.shard, self.status, self.channel) = (shard, status, channel)
+        isLocked = locum_lock_on_fault(shard.base, shard.count) == 0
+    }
+
+    /// Returns when the shard's pages may be read, for a call that is counted as active.
+    /// - Parameter begun: now, in nanoseconds of the monotonic clock.
+    /// - Returns: how long that took in nanoseconds, 0 when they were there; nil when they cannot be read: the disk
+    ///   failed, or the file is shorter than it was.
+    func enter(at begun: UInt64) -> UInt64? {
+        var waited = false
+        while true {
+            let state = status.shardState
+            switch state {
+            case LOCUM_SHARD_RESIDENT:
+                if waited { return max(1, locum_monotonic_ns() &- begun) }
+                guard !isLocked, begun > status.lastActive &+ Self.doubt else { return 0 }
+                return populate() ? 0 : nil
+            case LOCUM_SHARD_UNREADABLE: return nil
+            case LOCUM_SHARD_GRANTED, LOCUM_SHARD_LEAVING: settle()
+            case LOCUM_SHARD_ABSENT:
+                if asked.exchange(1) == 0 { tell(.need) }
+                status.waitForShard(while: state)
+            default: status.waitForShard(while: state)
+            }
+            waited = true
+        }
+    }
+
+    /// Does what the state asks for: reads what was granted, drops what node wants back.
+    func settle() {
+        if status.moveShard(from: LOCUM_SHARD_GRANTED, to: LOCUM_SHARD_LOADING) {
+            asked.store(0)
+            let begun = locum_monotonic_ns()
+            let done = populate()
+            let number = errno
+            _ = status.moveShard(
+                from: LOCUM_SHARD_LOADING, to: done ? LOCUM_SHARD_RESIDENT : LOCUM_SHARD_UNREADABLE)
+            tell(done ? .loaded(nanoseconds: locum_monotonic_ns() - begun) : .unreadable(errno: number))
+        } else if status.moveShard(from: LOCUM_SHARD_LEAVING, to: LOCUM_SHARD_DROPPING) {
+            _ = locum_unmap_pages(shard.base, shard.count)
+            _ = status.moveShard(from: LOCUM_SHARD_DROPPING, to: LOCUM_SHARD_ABSENT)
+            tell(.dropped)
+        }
+    }
+
+    private func populate() -> Bool { locum_populate(shard.base, shard.count) == 0 }
+
+    /// Fails only when node is gone, and then this process is about to be.
+    private func tell(_ request: InvokeRequest) { try? Seqpacket.send(channel, request.frame) }
+}

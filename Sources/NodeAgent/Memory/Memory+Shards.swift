@@ -1,0 +1,219 @@
+// Shards in memory: who is told to read, who to drop. The decision is the residency machine's (module Scheduler); this
+// file carries it out on the words of the status pages and tells the machine what became of it.
+//
+// A shard counts from the moment its reading is granted until the kernel says that its pages are gone: dropped by all
+// instances, then by the page cache, and asked for with mincore.
+import CLinux
+import Scheduler
+import ShardStore
+import Wire
+
+extension Memory {
+    /// A worker that has not dropped its shard by then is ended.
+    private static let patience = UInt64.seconds(2)
+
+    /// A shard that was read for a first call is kept for it that long.
+    private static let courtesy = UInt64.milliseconds(500)
+
+    // MARK: What instances do
+
+    /// A new instance: its function is wanted by whoever had it started.
+    func attach(_ instance: Instance) {
+        let entry = entries[instance.digest] ?? make(instance)
+        entry.instances.append(instance)
+        need(instance)
+    }
+
+    private func make(_ instance: Instance) -> ShardEntry {
+        let entry = ShardEntry(
+            key: nextKey, digest: instance.digest, bytes: MemoryCost.pages(instance.shardBytes))
+        nextKey += 1
+        entries[entry.digest] = entry
+        byKey[entry.key] = entry
+        residency.add(
+            entry.key, bytes: entry.bytes, model: model(of: instance), layer: Int(instance.spec.layer),
+            pinned: instance.spec.runtime == .router)
+        return entry
+    }
+
+    private func model(of instance: Instance) -> Int {
+        let name = instance.spec.name.prefix { $0 != "/" }
+        let number = models[name] ?? models.count
+        models[name] = number
+        return number
+    }
+
+    /// A call waits for the shard.
+    func need(_ instance: Instance) {
+        guard let entry = entries[instance.digest] else { return }
+        if residency.isResident(entry.key) {
+            // Another instance has it in memory.
+            _ = grant(entry, to: instance)
+        } else {
+            residency.want(entry.key)
+            advance()
+        }
+    }
+
+    /// A router expects these to be called next.
+    func hint(_ instances: [Instance]) {
+        for instance in instances {
+            if let entry = entries[instance.digest] { residency.hint(entry.key) }
+        }
+        advance()
+    }
+
+    func loaded(_ instance: Instance, _ nanoseconds: UInt64) {
+        guard let entry = entries[instance.digest], entry.loader == instance.id else { return }
+        bytesRead += UInt64(entry.bytes)
+        readNanoseconds &+= nanoseconds
+        entry.loader = nil
+        residency.loaded(entry.key)
+        if instance.isActive {
+            residency.served(entry.key)
+        } else {
+            // Started for a caller that has not called yet: kept for it, but not for ever.
+            loop.after(Self.courtesy) { [weak self, weak entry] in
+                if let self, let entry, entries[entry.digest] === entry, residency.served(entry.key) { advance() }
+            }
+        }
+        for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
+            _ = grant(entry, to: other)
+        }
+        advance()
+    }
+
+    /// The shard cannot be read by this instance.
+    func unreadable(_ instance: Instance) {
+        guard let entry = entries[instance.digest], entry.loader == instance.id else { return }
+        entry.loader = nil
+        residency.failed(entry.key)
+        advance()
+    }
+
+    func dropped(_ instance: Instance) {
+        guard let entry = entries[instance.digest], entry.leaving.remove(instance.id) != nil else { return }
+        settle(entry)
+    }
+
+    /// The instance's process is gone, and with it its mapping.
+    func detach(_ instance: Instance) {
+        guard let entry = entries[instance.digest] else { return }
+        entry.instances.removeAll { $0 === instance }
+        entry.reported[instance.id] = nil
+        if entry.instances.isEmpty {
+            loop.cancel(entry.patience)
+            store.releasePages(of: entry.digest)
+            entries[entry.digest] = nil
+            byKey[entry.key] = nil
+            residency.remove(entry.key)
+        } else {
+            if entry.loader == instance.id {
+                entry.loader = nil
+                residency.failed(entry.key)
+                for other in entry.instances where other.isActive { residency.want(entry.key) }
+            }
+            if entry.leaving.remove(instance.id) != nil { settle(entry) }
+        }
+        advance()
+    }
+
+    // MARK: What the machine decides
+
+    /// Carries out what can be done now. Called through `advance`.
+    func moveShards() {
+        observe()
+        while true {
+            let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.isActive) ?? false }
+            if actions.isEmpty { return }
+            for action in actions {
+                switch action {
+                case .load(let key): load(key)
+                case .evict(let key): evict(key)
+                case .cannot(let key): refuse(key)
+                }
+            }
+        }
+    }
+
+    /// Reports the calls since the last look, in the order of their time.
+    private func observe() {
+        var seen: [(at: UInt64, key: UInt64, times: UInt64)] = []
+        for entry in entries.values {
+            for instance in entry.instances {
+                let page = instance.page
+                let before = entry.reported[instance.id] ?? 0
+                guard page.invocations > before else { continue }
+                entry.reported[instance.id] = page.invocations
+                seen.append((page.last_active_ns, entry.key, page.invocations - before))
+            }
+        }
+        seen.sort { $0.at < $1.at }
+        for access in seen {
+            residency.accessed(access.key, times: Int(clamping: access.times))
+            residency.served(access.key)
+        }
+    }
+
+    private func load(_ key: UInt64) {
+        guard let entry = byKey[key] else { return }
+        let absent = entry.instances.filter { $0.shardState == LOCUM_SHARD_ABSENT }
+        guard let instance = absent.first(where: \.isActive) ?? absent.first, grant(entry, to: instance) else {
+            residency.failed(key)
+            return
+        }
+        entry.loader = instance.id
+    }
+
+    /// Has an instance read the shard, or map what another has read. A call that waits sees the word change; an
+    /// instance at rest is told.
+    private func grant(_ entry: ShardEntry, to instance: Instance) -> Bool {
+        guard instance.moveShard(from: LOCUM_SHARD_ABSENT, to: LOCUM_SHARD_GRANTED) else { return false }
+        if !instance.isActive { instance.channel?.send(InvokeEvent.settle.frame) }
+        return true
+    }
+
+    private func evict(_ key: UInt64) {
+        guard let entry = byKey[key] else { return }
+        for instance in entry.instances where instance.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_LEAVING) {
+            // A call that began before the word changed may be reading: it keeps its pages.
+            if instance.isActive, instance.moveShard(from: LOCUM_SHARD_LEAVING, to: LOCUM_SHARD_RESIDENT) {
+                residency.kept(key)
+                return
+            }
+            entry.leaving.insert(instance.id)
+            instance.channel?.send(InvokeEvent.settle.frame)
+        }
+        guard !entry.leaving.isEmpty else { return settle(entry) }
+        entry.patience = loop.after(Self.patience) { [weak self, weak entry] in
+            guard let self, let entry else { return }
+            for instance in entry.instances where entry.leaving.contains(instance.id) {
+                end(instance, "it did not let go of its shard's pages")
+            }
+        }
+    }
+
+    /// All instances have dropped it: the page cache lets go, and the kernel is asked whether it did.
+    private func settle(_ entry: ShardEntry, pause: UInt64 = 1) {
+        guard entry.leaving.isEmpty else { return }
+        loop.cancel(entry.patience)
+        entry.patience = nil
+        store.releasePages(of: entry.digest)
+        if store.residentBytes(of: entry.digest) > 0 {
+            // Being read by somebody else (`locum verify`), or on a list of the kernel's that it empties in a moment.
+            entry.patience = loop.after(.milliseconds(pause)) { [weak self, weak entry] in
+                if let entry { self?.settle(entry, pause: min(100, 2 * pause)) }
+            }
+            return
+        }
+        residency.evicted(entry.key)
+        advance()
+    }
+
+    private func refuse(_ key: UInt64) {
+        guard let entry = byKey[key] else { return }
+        for instance in entry.instances {
+            end(instance, "its shard of \(entry.bytes) bytes does not fit into the memory budget of \(total) bytes")
+        }
+    }
+}

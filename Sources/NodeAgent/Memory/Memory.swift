@@ -1,0 +1,174 @@
+// The memory budget of this node: everything that is to take memory asks here first, and gets it when the sum of all
+// reservations stays below the budget. Three kinds of things ask: processes (before the fork), sequences of routers
+// (before their keys and values exist) and shards (before a page is read; Memory+Shards.swift). Room is made by having
+// idle shards dropped, then by ending idle processes; a call under way keeps its pages.
+//
+//   process ─┐
+//   sequence ┼─► reserved ≤ budget ─► granted      else: waits, while shards are dropped
+//   shard   ─┘
+//
+// Processes go before sequences: a sequence under way may need another expert's process to end at all. What one
+// layer's experts need is never given to sequences, so that those under way always come to an end.
+import Scheduler
+import ShardStore
+import Syscall
+import Wire
+
+/// Reservations of one node.
+final class Memory {
+    private struct Waiting {
+        let owner: UInt64
+        let bytes: Int
+        let granted: () -> Void
+    }
+
+    /// Requests of sequences that may wait.
+    static let mostWaiting = 1024
+
+    let total: Int
+    let loop: EventLoop
+    let store: ShardStore
+    var residency: Residency<LocumPolicy>
+    var entries: [ShardDigest: ShardEntry] = [:]
+    var byKey: [UInt64: ShardEntry] = [:]
+    var nextKey: UInt64 = 1
+    /// Numbers of models, by name.
+    var models: [Substring: Int] = [:]
+    /// Reserved for each process and for each router's sequences, by instance.
+    private var processes: [UInt64: Int] = [:]
+    private var sequences: [UInt64: Int] = [:]
+    private var processBytes = 0
+    private var sequenceBytes = 0
+    private var daemons = MemoryCost.daemons
+    /// What each router's experts need at least, with the router itself.
+    private var floors: [UInt64: (own: Int, workingSet: Int)] = [:]
+    private var waitingProcesses: [Waiting] = []
+    private var waitingSequences: [Waiting] = []
+    private var isAdvancing = false
+    /// Of shards since the start, and the time it took.
+    var bytesRead: UInt64 = 0
+    var readNanoseconds: UInt64 = 0
+    /// Ends instances that idle without their shard, to make room for others: at least so many bytes.
+    var endIdle: (Int) -> Void = { _ in }
+    /// An instance that does not let go of its shard, or whose shard cannot be had.
+    var end: (Instance, String) -> Void = { _, _ in }
+
+    init(_ loop: EventLoop, _ store: ShardStore, total: Int) {
+        (self.loop, self.store, self.total) = (loop, store, total)
+        residency = Residency(
+            policy: LocumPolicy(), budget: max(0, total - MemoryCost.daemons - MemoryCost.margin),
+            hintBudget: total / 16)
+    }
+
+    var usage: MemoryUsage {
+        MemoryUsage(
+            budget: UInt64(total), used: UInt64(residency.used + processBytes + sequenceBytes + daemons),
+            shards: UInt64(residency.used), processes: UInt64(processBytes + daemons), sequences: UInt64(sequenceBytes))
+    }
+
+    // MARK: Processes
+
+    /// Room for an instance's process; `granted` runs when there is some, at once if possible.
+    func reserve(process instance: Instance, granted: @escaping () -> Void) {
+        let bytes = Int(clamping: instance.spec.overhead)
+        if instance.spec.runtime == .router {
+            floors[instance.id] = (
+                bytes + MemoryCost.pages(instance.shardBytes), Int(clamping: instance.spec.workingSet)
+            )
+        } else if processBytes + bytes > total / 4 {
+            endIdle(bytes)
+        }
+        waitingProcesses.append(Waiting(owner: instance.id, bytes: bytes, granted: granted))
+        advance()
+    }
+
+    /// An instance is gone: whatever was reserved for it is free. True when it still waited for room.
+    @discardableResult
+    func release(_ instance: Instance) -> Bool {
+        let waited = waitingProcesses.contains { $0.owner == instance.id }
+        waitingProcesses.removeAll { $0.owner == instance.id }
+        waitingSequences.removeAll { $0.owner == instance.id }
+        processBytes -= processes.removeValue(forKey: instance.id) ?? 0
+        sequenceBytes -= sequences.removeValue(forKey: instance.id) ?? 0
+        floors[instance.id] = nil
+        advance()
+        return waited
+    }
+
+    // MARK: Sequences
+
+    /// Room for a sequence of a router; `granted` runs when there is some.
+    /// - Throws: `NodeAgentError` `no_memory` when it could never be had, `busy` when too many wait.
+    func reserve(sequence bytes: Int, of router: Instance, granted: @escaping () -> Void) throws(NodeAgentError) {
+        let most = total - floor
+        guard bytes <= most else {
+            throw NodeAgentError(
+                code: "no_memory",
+                message:
+                    "this sequence needs \(bytes) bytes for its keys and values, and at most \(max(0, most)) of the "
+                    + "memory budget of \(total) can be free for it; ask for fewer tokens (max_tokens), or give "
+                    + "`locum up` a larger --memory")
+        }
+        guard waitingSequences.count < Self.mostWaiting else {
+            throw NodeAgentError(
+                code: "busy", message: "\(waitingSequences.count) sequences wait for memory already; try again later")
+        }
+        waitingSequences.append(Waiting(owner: router.id, bytes: bytes, granted: granted))
+        advance()
+    }
+
+    func unreserve(sequence bytes: Int, of router: Instance) {
+        let held = sequences[router.id] ?? 0
+        sequences[router.id] = held - min(bytes, held)
+        sequenceBytes -= min(bytes, held)
+        advance()
+    }
+
+    /// What sequences can never have.
+    private var floor: Int {
+        daemons + MemoryCost.margin + floors.values.reduce(0) { $0 + $1.own }
+            + (floors.values.map(\.workingSet).max() ?? 0)
+    }
+
+    // MARK: Making room
+
+    /// The daemons were measured: more than expected counts.
+    func measured(daemons bytes: Int) {
+        daemons = max(MemoryCost.daemons, bytes)
+        advance()
+    }
+
+    /// Grants what fits, and makes room for the next that waits.
+    func advance() {
+        guard !isAdvancing else { return }
+        isAdvancing = true
+        defer { isAdvancing = false }
+        while let next = waitingProcesses.first, fits(next.bytes) {
+            waitingProcesses.removeFirst()
+            processes[next.owner, default: 0] += next.bytes
+            processBytes += next.bytes
+            loop.soon(next.granted)
+        }
+        while waitingProcesses.isEmpty, let next = waitingSequences.first, sequenceBytes + next.bytes + floor <= total,
+            fits(next.bytes)
+        {
+            waitingSequences.removeFirst()
+            sequences[next.owner, default: 0] += next.bytes
+            sequenceBytes += next.bytes
+            loop.soon(next.granted)
+        }
+        var wanted = waitingProcesses.first?.bytes ?? 0
+        if wanted == 0, let next = waitingSequences.first, sequenceBytes + next.bytes + floor <= total {
+            wanted = next.bytes
+        }
+        residency.budget = max(0, free - wanted)
+        moveShards()
+        // No shard can go any more.
+        if !waitingProcesses.isEmpty, residency.leaving == 0, !fits(wanted) { endIdle(wanted) }
+    }
+
+    /// What shards may take.
+    private var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }
+
+    private func fits(_ bytes: Int) -> Bool { residency.used + bytes <= free }
+}
