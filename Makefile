@@ -3,7 +3,7 @@ SHELL := /bin/bash
 SWIFT ?= swift
 # Every import must stand in Package.swift: the module graph is the privilege split.
 FLAGS := --explicit-target-dependency-import-check error
-PROGRAMS := locum locum-node locum-control locum-import locum-zygote locum-eval locum-bench
+PROGRAMS := locum locum-node locum-control locum-import locum-zygote locum-eval locum-bench locum-testmodel
 PREFIX ?= /usr/local
 DESTDIR ?=
 VENV := .venv
@@ -50,7 +50,7 @@ fuzz: debug ## Random bytes at the parsers and sockets for a minute (FUZZ_SECOND
 
 install: build ## Install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/locum $(DESTDIR)$(PREFIX)/share/locum/models
-	for p in $(filter-out locum-eval locum-bench,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/bin/; done
+	for p in $(filter-out locum-eval locum-bench locum-testmodel,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/bin/; done
 	cp -r Runtime/Models/tales-moe $(DESTDIR)$(PREFIX)/share/locum/models/
 
 clean: ## Remove what was built

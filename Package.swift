@@ -78,8 +78,8 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // The trusted side.
-        trusted("FunctionModel"),
         trusted("Scheduler"),
+        trusted("FunctionModel", ["Scheduler"]),
         trusted(
             "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
         trusted("ShardStore", ["Syscall", "Wire", crypto]),
@@ -95,7 +95,9 @@ let package = Package(
                 logging,
             ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
-        trusted("Commands", ["FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
+        trusted(
+            "Commands",
+            ["Kernels", "Scheduler", "FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
         program("locum-node", ["NodeAgent", "Syscall"]),
         program(
@@ -105,6 +107,9 @@ let package = Package(
                 logging,
             ]),
         program("locum", ["Commands", arguments]),
+        // Development tools; not installed.
+        trusted("TestModel", ["Kernels", arguments]),
+        program("locum-testmodel", ["TestModel", arguments]),
         program("locum-eval", ["Link", "Wire", "Syscall"]),
         program("locum-bench", ["CLinux", "Link", "Wire", "Syscall"]),
 
@@ -127,6 +132,9 @@ let package = Package(
         tests("GatewayTests", ["Gateway", "ControlPlane", "FunctionModel", "Wire", httpTypes, nioPosix, logging]),
         tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
         tests("ModelImportTests", ["ModelImport", "FunctionModel", "Shard", "Kernels", "Syscall", "Wire", crypto]),
+        tests(
+            "TestModelTests",
+            ["TestModel", "ModelImport", "FunctionModel", "Shard", "Kernels", "Tokenizer", arguments]),
         tests("TokenizerTests", ["Tokenizer"]),
         tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),
         tests("TemplateTests", ["Template", "Tokenizer"]),

@@ -17,18 +17,22 @@ public struct DeployOptions: WireMessage, Equatable {
     public var kvType: String
     /// Produce each shard into the digest first and write only what the store lacks.
     public var probe: Bool
+    /// Only say what would be made (the manifest): nothing is read but headers, nothing is written.
+    public var planOnly: Bool
 
     public init(
         name: String, expertsPerFunction: UInt32 = 1, layersPerFunction: UInt32 = 1, quantize: String = "",
-        context: UInt32 = 0, kvType: String = "f16", probe: Bool = false
+        context: UInt32 = 0, kvType: String = "f16", probe: Bool = false,
+        planOnly: Bool = false
     ) {
         (self.name, self.expertsPerFunction, self.layersPerFunction) = (name, expertsPerFunction, layersPerFunction)
-        (self.quantize, self.context, self.kvType, self.probe) = (quantize, context, kvType, probe)
+        (self.quantize, self.context, self.kvType) = (quantize, context, kvType)
+        (self.probe, self.planOnly) = (probe, planOnly)
     }
 
     public func encode(into w: inout WireWriter) {
         w.string(name); w.integer(expertsPerFunction); w.integer(layersPerFunction); w.string(quantize)
-        w.integer(context); w.string(kvType); w.flag(probe)
+        w.integer(context); w.string(kvType); w.flag(probe); w.flag(planOnly)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -39,6 +43,7 @@ public struct DeployOptions: WireMessage, Equatable {
         context = try r.integer()
         kvType = try r.string()
         probe = try r.flag()
+        planOnly = try r.flag()
     }
 }
 

@@ -104,6 +104,8 @@ public enum InvokeEvent: WireMessage, Equatable {
     case reserved(request: UInt32)
     /// CLI: how far a deployment is.
     case deploying(stage: String, done: UInt64, total: UInt64)
+    /// CLI: what a deployment would make, in parts: the import's manifest as JSON.
+    case planned(part: [UInt8], last: Bool)
     /// CLI: it is done; a JSON object for the person (`name`, `revision`, `functions`, `shards_written`, …).
     case deployed(json: String)
 
@@ -116,6 +118,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case .revoked(let links): w.byte(3); w.integers(links)
         case .accept(let offers): w.byte(4); w.messages(offers)
         case .drain: w.byte(5)
+        case .planned(let part, let last): w.byte(11); w.blob(part); w.flag(last)
         case .settle: w.byte(8)
         case .reserved(let request): w.byte(9); w.integer(request)
         case .hints(let on): w.byte(10); w.flag(on)
@@ -139,6 +142,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case 8: self = .settle
         case 9: self = .reserved(request: try r.integer())
         case 10: self = .hints(on: try r.flag())
+        case 11: self = .planned(part: try r.blob(), last: try r.flag())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

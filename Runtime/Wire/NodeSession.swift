@@ -82,6 +82,8 @@ public enum NodeEvent: WireMessage, Equatable {
     case warm(acquisitions: UInt64)
     /// Sent after `hello` and before each `usage`.
     case memory(MemoryUsage)
+    /// The same: what routers' guesses have come to.
+    case predictions([PredictionUsage])
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -103,6 +105,7 @@ public enum NodeEvent: WireMessage, Equatable {
             w.byte(8); w.integer(request); w.flag(intact); w.string(message)
         case .warm(let acquisitions): w.byte(9); w.integer(acquisitions)
         case .memory(let usage): w.byte(10); usage.encode(into: &w)
+        case .predictions(let usage): w.byte(11); w.messages(usage)
         }
     }
 
@@ -128,6 +131,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case 8: self = .verified(request: try r.integer(), intact: try r.flag(), message: try r.string())
         case 9: self = .warm(acquisitions: try r.integer())
         case 10: self = .memory(try MemoryUsage(from: &r))
+        case 11: self = .predictions(try r.messages())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }
@@ -227,6 +231,47 @@ public struct MemoryUsage: WireMessage, Equatable {
         shards = try r.integer()
         processes = try r.integer()
         sequences = try r.integer()
+    }
+}
+
+/// What the guesses of a model's routers have come to, since node started.
+public struct PredictionUsage: WireMessage, Equatable {
+    public var model: String
+    /// Off: it has not paid lately, and is tried now and then.
+    public var isOn: Bool
+    /// Shards that were guessed; of those called when they were read, or being read; called by nobody.
+    public var issued, used, late, wasted: UInt64
+    public var bytesRead, bytesWasted: UInt64
+    /// Waiting that was saved, and the disk's time that was spent for nothing.
+    public var microsecondsSaved, microsecondsLost: UInt64
+
+    public init(
+        model: String, isOn: Bool, issued: UInt64, used: UInt64, late: UInt64, wasted: UInt64, bytesRead: UInt64,
+        bytesWasted: UInt64, microsecondsSaved: UInt64, microsecondsLost: UInt64
+    ) {
+        (self.model, self.isOn, self.issued, self.used) = (model, isOn, issued, used)
+        (self.late, self.wasted, self.bytesRead, self.bytesWasted) = (late, wasted, bytesRead, bytesWasted)
+        (self.microsecondsSaved, self.microsecondsLost) = (microsecondsSaved, microsecondsLost)
+    }
+
+    public func encode(into w: inout WireWriter) {
+        w.string(model); w.flag(isOn)
+        for number in [issued, used, late, wasted, bytesRead, bytesWasted, microsecondsSaved, microsecondsLost] {
+            w.integer(number)
+        }
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        model = try r.string()
+        isOn = try r.flag()
+        issued = try r.integer()
+        used = try r.integer()
+        late = try r.integer()
+        wasted = try r.integer()
+        bytesRead = try r.integer()
+        bytesWasted = try r.integer()
+        microsecondsSaved = try r.integer()
+        microsecondsLost = try r.integer()
     }
 }
 

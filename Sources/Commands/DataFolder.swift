@@ -2,6 +2,7 @@
 import ArgumentParser
 import ControlClient
 import Glibc
+import Link
 
 /// The data folder of a daemon.
 enum DataFolder {
@@ -34,4 +35,14 @@ struct DaemonOptions: ParsableArguments {
 
     var folder: String { DataFolder.resolve(data) }
     var client: ControlClient { ControlClient(data: folder) }
+
+    /// A connection on which functions are acquired.
+    func connect() throws -> InvokeConnection {
+        let path = folder + "/run/invoke.sock"
+        do { return try InvokeConnection(path: path) } catch {
+            throw ControlError(
+                kind: .unreachable, code: "unreachable",
+                message: "no Locum daemon answers at \(path) (\(error)). Start one with `locum up`.")
+        }
+    }
 }

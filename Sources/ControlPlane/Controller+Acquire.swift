@@ -84,7 +84,7 @@ extension Controller {
 
     private func workingSet(of function: FunctionRecord) -> UInt64 {
         guard function.runtime == .router, let model = catalog.model(function.model) else { return 0 }
-        return UInt64(MemoryCost.workingSet(model.memoryShape(lanes: Int(settings.lanes))))
+        return UInt64(MemoryCost.workingSet(model.manifest.memoryShape(lanes: Int(settings.lanes))))
     }
 
     private func instanceNumber() throws(ControlFailure) -> UInt64 {

@@ -43,12 +43,19 @@ extension Controller {
 
     /// `locum describe`.
     /// - Throws: `ControlFailure` `not_found`.
-    public func describe(_ name: String) throws(ControlFailure) -> ModelDescription {
+    public func describe(_ name: String) async throws(ControlFailure) -> ModelDescription {
+        _ = await usage(detailed: false)
         guard let model = catalog.model(name) else { throw unknown("model", name) }
         let functions = model.functions.map {
             FunctionReport($0, state: table.live(function: $0.id)?.state.name ?? "none")
         }
-        return ModelDescription(model, functions: functions)
+        let prediction = predictions.first { $0.model == name }.map {
+            PredictionReport(
+                isOn: $0.isOn, used: Int(clamping: $0.used), late: Int(clamping: $0.late),
+                wasted: Int(clamping: $0.wasted), bytesWasted: Int(clamping: $0.bytesWasted),
+                secondsSaved: Double($0.microsecondsSaved) / 1e6, secondsLost: Double($0.microsecondsLost) / 1e6)
+        }
+        return ModelDescription(model, functions: functions, prediction: prediction, lanes: Int(settings.lanes))
     }
 
     /// - Throws: `ControlFailure` `not_found` when no model is named so.

@@ -62,6 +62,7 @@ extension Controller {
             verifications.removeValue(forKey: request)?.resume(returning: (intact, message))
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
         case .memory(let usage): memory = usage
+        case .predictions(let usage): predictions = usage
         }
     }
 

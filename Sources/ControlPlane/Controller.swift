@@ -62,6 +62,7 @@ public actor Controller {
     var session = Session.down
     /// As node last reported.
     var memory = MemoryUsage()
+    var predictions: [PredictionUsage] = []
     /// Numbers reserved in the store and not given out yet.
     var instanceNumbers: Range<UInt64> = 0..<0
     /// Options of the imports that node runs now.

@@ -1,4 +1,5 @@
 // The administration API's answers about models: `locum list` and `locum describe`.
+import Scheduler
 
 /// A row of `locum list`.
 public struct ModelSummary: Codable, Sendable, Equatable {
@@ -71,10 +72,20 @@ public struct ModelDescription: Codable, Sendable, Equatable {
     public var node: String
     public var options: DeployRecord
     public var functions: [FunctionReport]
+    /// Keys and values of one position, the router's process beside its shard, and the smallest memory budget that
+    /// serves the model.
+    public var sequenceBytesPerToken: Int
+    public var routerOverhead: Int
+    public var minimumBytes: Int
+    /// What guesses of its routers have come to; null before the first.
+    public var prediction: PredictionReport?
 
     enum CodingKeys: String, CodingKey {
         case name, revision, architecture, parameters, bytes, quantization, context, hidden, layers, experts
-        case vocabulary, node, options, functions
+        case vocabulary, node, options, functions, prediction
+        case sequenceBytesPerToken = "sequence_bytes_per_token"
+        case routerOverhead = "router_overhead_bytes"
+        case minimumBytes = "minimum_bytes"
         case sourceFormat = "source_format"
         case kvType = "kv_type"
         case expertsPerToken = "experts_per_token"
@@ -82,7 +93,12 @@ public struct ModelDescription: Codable, Sendable, Equatable {
         case deployedAt = "deployed_at"
     }
 
-    public init(_ record: ModelRecord, functions: [FunctionReport]) {
+    public init(_ record: ModelRecord, functions: [FunctionReport], prediction: PredictionReport?, lanes: Int) {
+        self.prediction = prediction
+        (sequenceBytesPerToken, routerOverhead) = (
+            record.manifest.sequenceBytesPerToken, record.manifest.routerOverhead
+        )
+        minimumBytes = MemoryCost.minimum(record.manifest.memoryShape(lanes: lanes))
         let manifest = record.manifest
         (name, revision, architecture) = (record.name, record.revision, manifest.architecture)
         (parameters, bytes, quantization) = (manifest.parameters, manifest.bytes, manifest.quantization)
@@ -91,6 +107,35 @@ public struct ModelDescription: Codable, Sendable, Equatable {
         (expertsPerToken, vocabulary) = (manifest.expertsPerToken, manifest.vocabulary)
         (hasChatTemplate, deployedAt) = (manifest.hasChatTemplate, record.deployedAt)
         (node, options, self.functions) = (record.node, record.options, functions)
+    }
+}
+
+/// Experts read ahead because a router guessed that they would be called.
+public struct PredictionReport: Codable, Sendable, Equatable {
+    /// False while it does not pay; it is tried now and then.
+    public var isOn: Bool
+    /// Guesses that were called; called while they were being read; called by nobody.
+    public var used: Int
+    public var late: Int
+    public var wasted: Int
+    public var bytesWasted: Int
+    /// Seconds of waiting saved, and of the disk's time spent for nothing.
+    public var secondsSaved: Double
+    public var secondsLost: Double
+
+    enum CodingKeys: String, CodingKey {
+        case used, late, wasted
+        case isOn = "on"
+        case bytesWasted = "bytes_wasted"
+        case secondsSaved = "seconds_saved"
+        case secondsLost = "seconds_lost"
+    }
+
+    public init(
+        isOn: Bool, used: Int, late: Int, wasted: Int, bytesWasted: Int, secondsSaved: Double, secondsLost: Double
+    ) {
+        (self.isOn, self.used, self.late, self.wasted) = (isOn, used, late, wasted)
+        (self.bytesWasted, self.secondsSaved, self.secondsLost) = (bytesWasted, secondsSaved, secondsLost)
     }
 }
 

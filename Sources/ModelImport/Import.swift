@@ -36,6 +36,12 @@ public enum ModelImport {
         return plan.manifest
     }
 
+    /// What an import would make, from the headers alone.
+    /// - Throws: `ImportError`, the same as `run` before it writes.
+    public static func plan(sources: [ImportSource], options: ImportOptions) throws(ImportError) -> ImportManifest {
+        try ImportPlan(try load(sources), options).manifest
+    }
+
     private static func write(
         _ shard: PlannedShard, _ index: Int, _ stream: TensorStream, _ options: ImportOptions, _ sink: some ShardSink,
         _ report: @escaping (Int) -> Void

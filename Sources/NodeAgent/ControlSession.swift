@@ -6,14 +6,16 @@ import Wire
 /// A session with control.
 final class ControlSession {
     let number: UInt64
+    /// Process that the session is with.
+    let pid: Int32
     private var channel: StreamChannel?
     var greeted = false
 
     init(
-        _ loop: EventLoop, _ socket: Descriptor, number: UInt64,
+        _ loop: EventLoop, _ socket: Descriptor, number: UInt64, pid: Int32,
         onCommand: @escaping (NodeCommand) throws(NodeAgentError) -> Void, onEnd: @escaping (String) -> Void
     ) throws(SyscallError) {
-        self.number = number
+        (self.number, self.pid) = (number, pid)
         channel = try StreamChannel(
             loop, socket,
             onFrame: { [weak self] frame in

@@ -73,6 +73,7 @@ extension Deployments {
             if stored { deployment.shards[index] = .stored(digest) }
             reply(deployment, .has(stored))
         case .create(let index, let length):
+            guard !deployment.options.planOnly else { throw NodeAgentError.badRequest("it writes, and was to plan") }
             try expectNew(index, deployment)
             guard deployment.openShards < Deployment.mostOpenShards else {
                 throw NodeAgentError.badRequest("more than \(Deployment.mostOpenShards) shards are open")
@@ -87,7 +88,7 @@ extension Deployments {
                 throw NodeAgentError.badRequest("its manifest is longer than \(Deployment.longestManifest) bytes")
             }
             deployment.manifest += part
-            if last { try register(deployment) }
+            if last { deployment.options.planOnly ? tellPlan(deployment) : try register(deployment) }
         case .failed(let code, let message):
             finish(deployment, NodeAgentError(code: String(code.prefix(64)), message: String(message.prefix(8192))))
         }
@@ -132,6 +133,17 @@ extension Deployments {
             }
             return false
         }
+    }
+
+    /// The import has said what it would make: that was all.
+    private func tellPlan(_ deployment: Deployment) {
+        let part = 64 << 10
+        for start in stride(from: 0, to: deployment.manifest.count, by: part) {
+            let end = min(start + part, deployment.manifest.count)
+            deployment.caller.send(
+                .planned(part: Array(deployment.manifest[start..<end]), last: end == deployment.manifest.count))
+        }
+        finish(deployment, nil)
     }
 
     private func register(_ deployment: Deployment) throws {

@@ -80,6 +80,14 @@ final class Deployments {
         guard !isCollecting, let first = line.first(where: { $0.state != .collecting }), first.state == .queued else {
             return
         }
+        // A plan changes nothing, so it needs nobody's leave.
+        guard !first.options.planOnly else {
+            return attempt(first) { () throws(NodeAgentError) in
+                try first.move(to: .asking)
+                try first.move(to: .importing)
+                try startImport(first, probe: false)
+            }
+        }
         guard tell(.deploying(deployment: first.id, peer: first.caller.identity.uid, first.options)) else {
             return awaitControl(first)
         }

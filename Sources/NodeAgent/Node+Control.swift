@@ -1,5 +1,7 @@
 // Control's session: its commands, and what it is told. In doubt, zero: when the session ends, every
 // instance ends, and whoever waited is told so.
+import Glibc
+import Scheduler
 import ShardStore
 import Syscall
 import Wire
@@ -12,7 +14,7 @@ extension Node {
         let number = sessions
         do throws(SyscallError) {
             control = try ControlSession(
-                loop, socket, number: number,
+                loop, socket, number: number, pid: peer.pid,
                 onCommand: { [unowned self] command throws(NodeAgentError) in
                     // Frames of a session that was replaced meanwhile are nobody's orders.
                     if control?.number == number { try handle(command) }
@@ -90,6 +92,7 @@ extension Node {
         let answer = { [unowned self] (usage: [InstanceUsage]) in
             session?.send(.warm(acquisitions: broker.warm))
             session?.send(.memory(memory.usage))
+            session?.send(.predictions(memory.predictionUsage))
             session?.send(.usage(request: request, usage))
         }
         if request & UsageReport.detailed == 0 {
@@ -104,6 +107,7 @@ extension Node {
     // MARK: What control is told of instances
 
     func instanceReady(_ instance: Instance) {
+        measureDaemons()
         if let control, control.number == instance.session {
             control.send(
                 .ready(
@@ -122,5 +126,23 @@ extension Node {
         }
         // After control was told: whoever waited for it asks control again, in this order.
         broker.instanceGone(instance, reason)
+    }
+
+    // MARK: The daemons' own memory
+
+    private static let measuringPause = UInt64.seconds(5)
+
+    /// What the daemons take is part of the budget. Looked at as long as there are instances, so that an idle node
+    /// stays idle.
+    private func measureDaemons() {
+        guard measuring == nil else { return }
+        let pids = [getpid(), getppid(), zygote.pid ?? 0, control?.pid ?? 0].filter { $0 > 1 }
+        let bytes = pids.reduce(0) { $0 + ProcessFacts.proportionalBytes(of: $1) }
+        memory.measured(daemons: bytes + MemoryCost.margin)
+        measuring = loop.after(Self.measuringPause) { [weak self] in
+            guard let self else { return }
+            measuring = nil
+            if !instances.all.isEmpty { measureDaemons() }
+        }
     }
 }

@@ -27,6 +27,8 @@ public final class Node {
         public var lifeline: Int32?
         /// Memory budget in bytes; nil: see `MemoryLimit`.
         public var memory: Int?
+        /// What becomes of routers' guesses.
+        public var prediction = Prediction.on
 
         public init(data: String) { self.data = data }
     }
@@ -52,6 +54,8 @@ public final class Node {
     private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String)] = []
     private var signals: Descriptor?
     private var lifeline: Descriptor?
+    /// The next look at what the daemons take.
+    var measuring: EventLoop.Timer?
 
     /// Takes the data folder, starts the zygote and listens.
     /// - Parameters:
@@ -66,7 +70,8 @@ public final class Node {
         store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
         zygote = ZygoteSupervisor(loop, launch: launcher.zygote)
         let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
-        memory = Memory(loop, store, total: options.memory ?? MemoryLimit.standard().bytes)
+        memory = Memory(
+            loop, store, total: options.memory ?? MemoryLimit.standard().bytes, prediction: options.prediction)
         instances = InstanceTable(loop, store, zygote, memory, WorkerIdentity(map: map))
         broker = Broker(loop, instances)
         deployments = Deployments(loop, store, launch: launcher.importer)

@@ -63,6 +63,16 @@ public enum MemoryCost {
             + shape.sequenceBytesPerToken * shape.context + workingSet(shape)
     }
 
+    /// Tokens of the sequence that a prediction of speed reckons with.
+    public static let typicalSequence = 1024
+
+    /// What is in memory whatever the experts do, with a process for each function.
+    public static func fixed(
+        routerShard: Int, routerOverhead: Int, sequences: Int, functions: Int, lanes: Int
+    ) -> Int {
+        daemons + margin + pages(routerShard) + routerOverhead + sequences + functions * worker(lanes: lanes)
+    }
+
     /// A shard takes whole pages.
     public static func pages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
 }

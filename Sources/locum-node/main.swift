@@ -21,6 +21,11 @@ func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
                 throw NodeAgentError(code: "usage", message: "--memory needs a number of bytes, not '\(value)'")
             }
             options.memory = bytes
+        case "--prediction":
+            guard let prediction = Prediction(rawValue: value) else {
+                throw NodeAgentError(code: "usage", message: "--prediction is on, off or shuffled, not '\(value)'")
+            }
+            options.prediction = prediction
         case "--lifeline":
             guard let number = Int32(value), number > 2 else {
                 throw NodeAgentError(code: "usage", message: "--lifeline needs a descriptor's number, not '\(value)'")
@@ -31,7 +36,9 @@ func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
     }
     guard !options.data.isEmpty else {
         throw NodeAgentError(
-            code: "usage", message: "usage: locum-node --data DIR [--memory BYTES] [--lifeline FD] [--node-id NAME]")
+            code: "usage",
+            message:
+                "usage: locum-node --data DIR [--memory BYTES] [--prediction on|off] [--lifeline FD] [--node-id NAME]")
     }
     return options
 }

@@ -27,7 +27,7 @@ final class FakeControl: ControlService {
     func models() async -> [ModelSummary] { [ModelSummary(record, instances: 0)] }
     func describe(_ model: String) async throws(ControlFailure) -> ModelDescription {
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
-        return ModelDescription(record, functions: [])
+        return ModelDescription(record, functions: [], prediction: nil, lanes: 2)
     }
     func instances() async -> [InstanceReport] { [] }
     func evict(_ target: String) async throws(ControlFailure) -> EvictReport {

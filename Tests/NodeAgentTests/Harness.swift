@@ -225,8 +225,10 @@ final class Harness {
     func event(_ control: Descriptor) throws -> NodeEvent {
         while true {
             let event = try anyEvent(control)
-            if case .memory = event { continue }
-            return event
+            switch event {
+            case .memory, .predictions: continue
+            default: return event
+            }
         }
     }
 

@@ -24,13 +24,7 @@ struct Invoke: ParsableCommand {
 
     func run() throws {
         try reporting {
-            let path = daemon.folder + "/run/invoke.sock"
-            let connection: InvokeConnection
-            do { connection = try InvokeConnection(path: path) } catch {
-                throw ControlError(
-                    kind: .unreachable, code: "unreachable",
-                    message: "no Locum daemon answers at \(path) (\(error)). Start one with `locum up`.")
-            }
+            let connection = try daemon.connect()
             guard let link = try connection.acquire(named: [function]).first, let arena = connection.requestArena else {
                 throw Unusable(description: "node granted no link to \(function)")
             }

@@ -22,8 +22,9 @@ struct Deployment {
     }
 
     /// Sends the files and waits for the end.
-    /// - Returns: the JSON object that control wrote about the deployment.
+    /// - Returns: the JSON object that control wrote about the deployment; of a plan, the manifest.
     func run(_ options: DeployOptions, _ files: [SourceFile]) throws -> String {
+        var planned: [UInt8] = []
         var rest = files[...]
         repeat {
             let part = rest.prefix(200)
@@ -36,6 +37,9 @@ struct Deployment {
             switch try InvokeEvent(frame: packet.bytes) {
             case .deploying(let stage, let done, let total): progress.show(stage, done, total)
             case .deployed(let json): return json
+            case .planned(let part, let last):
+                planned += part
+                if last { return String(decoding: planned, as: UTF8.self) }
             case .failed(_, let code, let message):
                 throw ControlError(kind: code == "not_found" ? .notFound : .failed, code: code, message: message)
             default: continue

@@ -48,8 +48,14 @@ struct Describe: ParsableCommand {
                 ("experts", "\(it.experts) per layer, \(it.expertsPerToken) per token"),
                 ("vocabulary", "\(it.vocabulary)"), ("chat template", it.hasChatTemplate ? "yes" : "no"),
             ]
-            for (name, value) in facts {
-                write(text: name + String(repeating: " ", count: 15 - name.count) + value + "\n")
+            for (name, value) in facts { fact(name, value) }
+            if let guesses = it.prediction {
+                fact(
+                    "prediction",
+                    "\(guesses.isOn ? "on" : "off, does not pay"): \(guesses.used) used, \(guesses.late) late, "
+                        + "\(guesses.wasted) wasted (\(Human.bytes(UInt64(max(0, guesses.bytesWasted))))), "
+                        + "\(Human.fixed(guesses.secondsSaved, 2)) s saved, \(Human.fixed(guesses.secondsLost, 2)) s lost"
+                )
             }
             var table = Table(["FUNCTION", "RUNTIME", "EXPERTS", "SIZE", "STATE", "DIGEST"], right: [2, 3])
             for function in it.functions {
@@ -60,6 +66,10 @@ struct Describe: ParsableCommand {
             }
             write(text: "\n" + table.text)
         }
+    }
+
+    private func fact(_ name: String, _ value: String) {
+        write(text: name + String(repeating: " ", count: 15 - name.count) + value + "\n")
     }
 }
 

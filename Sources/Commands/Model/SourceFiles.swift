@@ -13,6 +13,14 @@ enum SourceFiles {
         let description: String
     }
 
+    /// Where the largest parts of a source lie.
+    static func paths(_ source: String) throws -> [String] {
+        var (path, info) = (source, stat())
+        if stat(source, &info) < 0, let shipped = Installation.model(source) { path = shipped }
+        guard stat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return [path] }
+        return try list(path).filter { $0.hasSuffix(".safetensors") }.map { "\(path)/\($0)" }
+    }
+
     /// The .gguf file itself, or what a Hugging Face folder holds of interest.
     static func open(_ source: String) throws -> [SourceFile] {
         var path = source

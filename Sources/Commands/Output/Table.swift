@@ -64,3 +64,8 @@ enum Human {
         }
     }
 }
+
+extension String {
+    /// Filled with blanks up to `width` characters.
+    func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
+}

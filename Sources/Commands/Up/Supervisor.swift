@@ -13,6 +13,7 @@ struct Supervisor {
     private let threads: Int
     /// Bytes; nil leaves it to node.
     private let memory: Int?
+    private let prediction: String
     private let signals: Descriptor
     private let epoll: Epoll
     /// Only this process holds the write end: when it goes, however it goes, the daemons see the end of file.
@@ -26,9 +27,10 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(folder: String, listen: String, idleMilliseconds: Int, threads: Int, memory: Int?) throws {
+    init(folder: String, listen: String, idleMilliseconds: Int, threads: Int, memory: Int?, prediction: String) throws {
         (self.folder, self.listen) = (folder, listen)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
+        self.prediction = prediction
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
         signals = Descriptor(owning: try check(locum_signal_descriptor(watched, Int32(watched.count)), "watch signals"))
         epoll = try Epoll()
@@ -63,7 +65,7 @@ struct Supervisor {
 
     private mutating func startNode() throws {
         let budget = memory.map { ["--memory", "\($0)"] } ?? []
-        try node.start(["--data", folder] + budget, lifeline: lifeline.read.raw)
+        try node.start(["--data", folder, "--prediction", prediction] + budget, lifeline: lifeline.read.raw)
     }
 
     private mutating func startControl() throws {

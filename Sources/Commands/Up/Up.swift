@@ -24,6 +24,8 @@ struct Up: ParsableCommand {
             "Memory that everything together may take (512M, 3G, bytes); default: the cgroup's limit less a margin, "
                 + "or four fifths of the host's memory.", valueName: "size"))
     var memory: String?
+    @Option(help: ArgumentHelp("Read experts ahead by guesses of the next layer: on, off.", valueName: "mode"))
+    var prediction = "on"
     @Option(
         help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
     var threads: Int?
@@ -34,6 +36,10 @@ struct Up: ParsableCommand {
         }
         if let memory, Bytes.parse(memory) == nil {
             throw ValidationError("--memory \(memory): write a number of bytes, or one with K, M, G or T, like 3G.")
+        }
+        // `shuffled` guesses wrongly on purpose: benchmarks measure with it what a useless predictor costs.
+        guard ["on", "off", "shuffled"].contains(prediction) else {
+            throw ValidationError("--prediction \(prediction): must be on or off.")
         }
         if let threads, !(1...64).contains(threads) {
             throw ValidationError("--threads \(threads): must be between 1 and 64.")
@@ -50,7 +56,8 @@ struct Up: ParsableCommand {
             let cpus = Int(locum_allowed_cpus(nil, 0))
             var supervisor = try Supervisor(
                 folder: folder, listen: listen, idleMilliseconds: Duration.milliseconds(idleTimeout) ?? 30_000,
-                threads: threads ?? max(1, min(cpus, 64)), memory: memory.flatMap(Bytes.parse))
+                threads: threads ?? max(1, min(cpus, 64)), memory: memory.flatMap(Bytes.parse),
+                prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)
         }

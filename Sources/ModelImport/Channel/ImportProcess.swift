@@ -17,8 +17,10 @@ public enum ImportProcess {
         do throws(ImportError) {
             let (options, sources, descriptors) = try start(sink)
             let manifest = try withExtendedLifetime(descriptors) { () throws(ImportError) in
-                try ModelImport.run(
-                    sources: sources, options: try ImportOptions(options), sink: sink, progress: sink.progress)
+                options.planOnly
+                    ? try ModelImport.plan(sources: sources, options: try ImportOptions(options))
+                    : try ModelImport.run(
+                        sources: sources, options: try ImportOptions(options), sink: sink, progress: sink.progress)
             }
             try tell(manifest, sink)
             return 0

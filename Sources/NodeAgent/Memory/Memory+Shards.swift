@@ -26,17 +26,18 @@ extension Memory {
 
     private func make(_ instance: Instance) -> ShardEntry {
         let entry = ShardEntry(
-            key: nextKey, digest: instance.digest, bytes: MemoryCost.pages(instance.shardBytes))
+            key: nextKey, digest: instance.digest, bytes: MemoryCost.pages(instance.shardBytes),
+            model: model(of: instance))
         nextKey += 1
         entries[entry.digest] = entry
         byKey[entry.key] = entry
         residency.add(
-            entry.key, bytes: entry.bytes, model: model(of: instance), layer: Int(instance.spec.layer),
+            entry.key, bytes: entry.bytes, model: entry.model, layer: Int(instance.spec.layer),
             pinned: instance.spec.runtime == .router)
         return entry
     }
 
-    private func model(of instance: Instance) -> Int {
+    func model(of instance: Instance) -> Int {
         let name = instance.spec.name.prefix { $0 != "/" }
         let number = models[name] ?? models.count
         models[name] = number
@@ -53,14 +54,6 @@ extension Memory {
             residency.want(entry.key)
             advance()
         }
-    }
-
-    /// A router expects these to be called next.
-    func hint(_ instances: [Instance]) {
-        for instance in instances {
-            if let entry = entries[instance.digest] { residency.hint(entry.key) }
-        }
-        advance()
     }
 
     func loaded(_ instance: Instance, _ nanoseconds: UInt64) {
@@ -125,7 +118,7 @@ extension Memory {
         observe()
         while true {
             let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.isActive) ?? false }
-            if actions.isEmpty { return }
+            if actions.isEmpty { break }
             for action in actions {
                 switch action {
                 case .load(let key): load(key)
@@ -134,6 +127,7 @@ extension Memory {
                 }
             }
         }
+        settlePredictions()
     }
 
     /// Reports the calls since the last look, in the order of their time.

@@ -45,6 +45,10 @@ final class Memory {
     private var waitingProcesses: [Waiting] = []
     private var waitingSequences: [Waiting] = []
     private var isAdvancing = false
+    let prediction: Prediction
+    var predictors: [Int: Predictor] = [:]
+    /// The highest layer with experts that was guessed for, by model.
+    var layerCounts: [Int: Int] = [:]
     /// Of shards since the start, and the time it took.
     var bytesRead: UInt64 = 0
     var readNanoseconds: UInt64 = 0
@@ -53,8 +57,8 @@ final class Memory {
     /// An instance that does not let go of its shard, or whose shard cannot be had.
     var end: (Instance, String) -> Void = { _, _ in }
 
-    init(_ loop: EventLoop, _ store: ShardStore, total: Int) {
-        (self.loop, self.store, self.total) = (loop, store, total)
+    init(_ loop: EventLoop, _ store: ShardStore, total: Int, prediction: Prediction) {
+        (self.loop, self.store, self.total, self.prediction) = (loop, store, total, prediction)
         residency = Residency(
             policy: LocumPolicy(), budget: max(0, total - MemoryCost.daemons - MemoryCost.margin),
             hintBudget: total / 16)

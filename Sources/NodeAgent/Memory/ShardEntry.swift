@@ -7,6 +7,8 @@ final class ShardEntry {
     let key: UInt64
     let digest: ShardDigest
     let bytes: Int
+    /// Number of the model that mapped it first.
+    let model: Int
     var instances: [Instance] = []
     /// The instance that was told to read it.
     var loader: UInt64?
@@ -17,5 +19,7 @@ final class ShardEntry {
     /// Calls of all its instances that were reported to the residency machine, by instance.
     var reported: [UInt64: UInt64] = [:]
 
-    init(key: UInt64, digest: ShardDigest, bytes: Int) { (self.key, self.digest, self.bytes) = (key, digest, bytes) }
+    init(key: UInt64, digest: ShardDigest, bytes: Int, model: Int) {
+        (self.key, self.digest, self.bytes, self.model) = (key, digest, bytes, model)
+    }
 }
