@@ -66,6 +66,7 @@ extension Controller {
             throw ControlFailure(code: "unavailable", message: "\(error)")
         }
         statistics.coldStarts += 1
+        habits[function.id, default: KeepAlive()].arrived(at: now())
         return InstanceSpec(
             instance: id, function: function.id, name: function.name,
             runtime: function.runtime == .router ? .router : .expert, digest: function.digest, lanes: settings.lanes,

@@ -1,6 +1,7 @@
 // Ending instances: because they idle, because a person asks, because a deployment replaced them. Node drains,
 // then kills; `exited` says when the process is gone.
 public import FunctionModel
+import Scheduler
 import Wire
 
 /// Someone who waits for processes to be gone.
@@ -82,7 +83,7 @@ extension Controller {
     /// Makes sure somebody looks at idle instances as long as there are any.
     func keepWatch() {
         guard watch == nil, !table.isEmpty else { return }
-        let pause = max(settings.idle.timeout, IdlePolicy.shortestLook)
+        let pause = max(settings.idle.first, IdlePolicy.shortestLook)
         watch = Task { [weak self] in
             var pause: Duration? = pause
             while let wait = pause {
@@ -93,11 +94,26 @@ extension Controller {
         }
     }
 
+    /// Counts the calls since the last look. Those between two looks are one: what matters is how long pauses are.
+    private func learn() {
+        let now = now()
+        var alive: [UInt64: UInt64] = [:]
+        for instance in table.all {
+            guard let usage = instance.usage else { continue }
+            alive[instance.id] = usage.invocations
+            guard usage.invocations > counted[instance.id] ?? 0 else { continue }
+            habits[instance.function.id, default: KeepAlive()].arrived(
+                at: now - .milliseconds(Int64(clamping: usage.idleMilliseconds)))
+        }
+        counted = alive
+    }
+
     /// Evicts what idles; answers when to look again, nil when there is nothing left to look at.
     func look() async -> Duration? {
         _ = await usage(detailed: false)
         guard !Task.isCancelled else { return nil }
-        let decision = settings.idle.decide(table.all, now: now())
+        learn()
+        let decision = settings.idle.decide(table.all, now: now()) { habits[$0.function.id] }
         // A sequence may have begun since node looked: it gets the time to end.
         order(decision.evict, grace: settings.replaceGrace)
         // Instances that are leaving need no look; whatever starts next begins a new watch.

@@ -4,6 +4,7 @@
 public import ControlStore
 import FunctionModel
 public import Logging
+import Scheduler
 public import Wire
 
 /// What can be set from outside.
@@ -21,10 +22,10 @@ public struct ControlSettings: Sendable {
     public var replaceGrace: Duration
 
     public init(
-        version: String, idleTimeout: Duration, lanes: UInt8, sequences: Int = 8, queue: Int = 64,
+        version: String, idleTimeout: Duration?, lanes: UInt8, sequences: Int = 8, queue: Int = 64,
         evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
-        (self.version, idle, self.lanes) = (version, IdlePolicy(timeout: idleTimeout), lanes)
+        (self.version, idle, self.lanes) = (version, IdlePolicy(fixed: idleTimeout), lanes)
         (self.sequences, self.queue) = (sequences, queue)
         (self.evictGrace, self.replaceGrace) = (evictGrace, replaceGrace)
     }
@@ -74,6 +75,9 @@ public actor Controller {
     var sessionWaiters: [CheckedContinuation<Void, Never>] = []
     /// Told when a router's process is gone.
     var routerEnded: @Sendable () -> Void = {}
+    /// How often each function is called, and the calls of its instance that were counted.
+    var habits: [UInt64: KeepAlive] = [:]
+    var counted: [UInt64: UInt64] = [:]
     /// Looks at idle instances; exists only while there are instances.
     var watch: Task<Void, Never>?
 

@@ -7,7 +7,8 @@ struct ControlArguments: Sendable {
     var data = ""
     var host = "127.0.0.1"
     var port = 8420
-    var idleMilliseconds = 30_000
+    /// nil: learned from each function's calls.
+    var idleMilliseconds: Int?
     var threads = 1
     var lifeline: Int32 = -1
 

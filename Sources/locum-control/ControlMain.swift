@@ -36,7 +36,7 @@ enum ControlMain {
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         let settings = ControlSettings(
-            version: LocumVersion.text, idleTimeout: .milliseconds(arguments.idleMilliseconds),
+            version: LocumVersion.text, idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
             lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"

@@ -1,5 +1,6 @@
 // The parts that do no I/O, by example and by simulation.
 import FunctionModel
+import Scheduler
 import Testing
 import Wire
 
@@ -37,6 +38,22 @@ import Wire
         #expect(table.isEmpty)
     }
 
+    @Test("A function that is called every minute is kept for the next call; one that nothing is known of goes after 30 s")
+    func learned() throws {
+        let policy = IdlePolicy(fixed: nil)
+        var table = InstanceTable()
+        for id in [1, 2] as [UInt64] {
+            try table.start(id, of: record(id), callees: [], now: .zero)
+            try table.ready(id, pid: 1)
+        }
+        _ = table.note([1, 2].map { InstanceUsage(instance: $0, invocations: 1, idleMilliseconds: 40_000) })
+        var regular = KeepAlive()
+        for minute in 0..<20 { regular.arrived(at: .seconds(60 * minute)) }
+        let decision = policy.decide(table.all, now: .seconds(1240)) { $0.id == 1 ? regular : nil }
+        #expect(decision.evict == [2])
+        #expect(try #require(decision.nextLook) > .seconds(20))
+    }
+
     @Test("A cold start is counted once")
     func coldStartOnce() throws {
         var table = InstanceTable()
@@ -62,7 +79,7 @@ import Wire
     )
     func idleSimulation() throws {
         let timeout = Duration.milliseconds(500)
-        let policy = IdlePolicy(timeout: timeout)
+        let policy = IdlePolicy(fixed: timeout)
         var random = SeededRandom(state: 42)
         var table = InstanceTable()
         var lastUse: [UInt64: Duration] = [:]
@@ -118,7 +135,7 @@ import Wire
     func startLimit() throws {
         var table = InstanceTable()
         try table.start(1, of: record(1), callees: [], now: .seconds(10))
-        let policy = IdlePolicy(timeout: .seconds(5), startLimit: .seconds(60))
+        let policy = IdlePolicy(fixed: .seconds(5), startLimit: .seconds(60))
         #expect(policy.decide(table.all, now: .seconds(60)).evict.isEmpty)
         #expect(policy.decide(table.all, now: .seconds(70)).evict == [1])
     }

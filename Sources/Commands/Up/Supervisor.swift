@@ -9,7 +9,8 @@ struct Supervisor {
     private let folder: String
     /// As asked for; with the port that control chose once it is up, so that a restart keeps it.
     private var listen: String
-    private let idleMilliseconds: Int
+    /// nil: learned.
+    private let idleMilliseconds: Int?
     private let threads: Int
     /// Bytes; nil leaves it to node.
     private let memory: Int?
@@ -27,7 +28,7 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(folder: String, listen: String, idleMilliseconds: Int, threads: Int, memory: Int?, prediction: String) throws {
+    init(folder: String, listen: String, idleMilliseconds: Int?, threads: Int, memory: Int?, prediction: String) throws {
         (self.folder, self.listen) = (folder, listen)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
         self.prediction = prediction
@@ -70,10 +71,8 @@ struct Supervisor {
 
     private mutating func startControl() throws {
         try control.start(
-            [
-                "--data", folder, "--listen", listen, "--idle-timeout-ms", "\(idleMilliseconds)",
-                "--threads", "\(threads)",
-            ], lifeline: lifeline.read.raw, captureOutput: true)
+            ["--data", folder, "--listen", listen, "--threads", "\(threads)"]
+                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw, captureOutput: true)
         if let output = control.output { try epoll.add(output.raw, token: Token.output) }
     }
 

@@ -17,8 +17,11 @@ struct Up: ParsableCommand {
     @OptionGroup var daemon: DaemonOptions
     @Option(help: ArgumentHelp("Address of the HTTP API; port 0 picks a free one.", valueName: "host:port"))
     var listen = "127.0.0.1:8420"
-    @Option(help: ArgumentHelp("Evict a function after this long without a call (500ms, 5s, 2m).", valueName: "time"))
-    var idleTimeout = "30s"
+    @Option(
+        help: ArgumentHelp(
+            "Evict a function after this long without a call (500ms, 5s, 2m); default: learned from each function's "
+                + "own calls, 30s as long as nothing is known.", valueName: "time"))
+    var idleTimeout: String?
     @Option(
         help: ArgumentHelp(
             "Memory that everything together may take (512M, 3G, bytes); default: the cgroup's limit less a margin, "
@@ -31,7 +34,7 @@ struct Up: ParsableCommand {
     var threads: Int?
 
     func validate() throws {
-        guard Duration.milliseconds(idleTimeout) != nil else {
+        if let idleTimeout, Duration.milliseconds(idleTimeout) == nil {
             throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
         }
         if let memory, Bytes.parse(memory) == nil {
@@ -55,7 +58,7 @@ struct Up: ParsableCommand {
             let lock = try FolderLock.take(folder)
             let cpus = Int(locum_allowed_cpus(nil, 0))
             var supervisor = try Supervisor(
-                folder: folder, listen: listen, idleMilliseconds: Duration.milliseconds(idleTimeout) ?? 30_000,
+                folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Duration.milliseconds),
                 threads: threads ?? max(1, min(cpus, 64)), memory: memory.flatMap(Bytes.parse),
                 prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }

@@ -1,17 +1,25 @@
 // Eviction to zero, as a function of what node reported. Whoever has nothing under way and last answered longer
 // ago than the idle time goes; the next look is when the first of the others could be due, so that a table at
 // rest is looked at once per idle time and an empty one never.
+//
+// How long an instance may idle is learned from its function's own calls, unless the operator fixed it.
+public import Scheduler
 import Wire
 
-/// The fixed idle time.
+/// When idle instances go.
 public struct IdlePolicy: Sendable, Equatable {
-    public var timeout: Duration
+    public var limits: KeepAliveLimits
     /// An instance that is not ready after this long is given up.
     public var startLimit: Duration
 
-    public init(timeout: Duration, startLimit: Duration = .seconds(60)) {
-        (self.timeout, self.startLimit) = (timeout, startLimit)
+    /// - Parameter fixed: the operator's idle time; nil: learned, 30 s as long as nothing is known.
+    public init(fixed: Duration?, startLimit: Duration = .seconds(60)) {
+        limits = KeepAliveLimits(floor: .seconds(5), ceiling: .seconds(600), unknown: .seconds(30), fixed: fixed)
+        self.startLimit = startLimit
     }
+
+    /// The earliest time at which a new instance could go.
+    var first: Duration { limits.fixed ?? limits.floor }
 
     /// What to do now and when to look again.
     public struct Decision: Sendable, Equatable {
@@ -23,11 +31,15 @@ public struct IdlePolicy: Sendable, Equatable {
     /// Never sooner than this, so that a wrong clock cannot make a busy loop.
     static let shortestLook = Duration.milliseconds(20)
 
-    /// - Parameter instances: with the usage of a report made at `now`.
-    public func decide(_ instances: [Instance], now: Moment) -> Decision {
+    /// - Parameters:
+    ///   - instances: with the usage of a report made at `now`.
+    ///   - habit: what is known of the calls of an instance's function.
+    public func decide(
+        _ instances: [Instance], now: Moment, habit: (Instance) -> KeepAlive? = { _ in nil }
+    ) -> Decision {
         var decision = Decision(evict: [], nextLook: nil)
         for instance in instances {
-            guard let left = remaining(instance, now: now) else { continue }
+            guard let left = remaining(instance, now: now, timeout: habit(instance)?.keepAlive(limits) ?? limits.fixed ?? limits.unknown) else { continue }
             if left <= .zero {
                 decision.evict.append(instance.id)
             } else {
@@ -40,7 +52,7 @@ public struct IdlePolicy: Sendable, Equatable {
     }
 
     /// How long an instance may stay if nobody calls it; nil when it is leaving already.
-    private func remaining(_ instance: Instance, now: Moment) -> Duration? {
+    private func remaining(_ instance: Instance, now: Moment, timeout: Duration) -> Duration? {
         switch instance.state {
         case .draining: nil
         case .starting: startLimit - (now - instance.requested)
