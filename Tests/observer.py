@@ -41,7 +41,9 @@ class Mapped:
         fd = os.open(path, os.O_RDONLY)
         try:
             self.length = os.fstat(fd).st_size
-            self.address = _libc.mmap(None, self.length, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0) if self.length else None
+            self.address = None
+            if self.length:
+                self.address = _libc.mmap(None, self.length, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
         finally:
             os.close(fd)
         assert self.address != ctypes.c_void_p(-1).value, f"cannot map {path}"

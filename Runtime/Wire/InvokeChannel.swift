@@ -25,6 +25,8 @@ public enum InvokeRequest: WireMessage, Equatable {
     case loaded(nanoseconds: UInt64)
     /// Worker: it has let go of the shard's pages.
     case dropped
+    /// Worker: node wanted the shard's pages back, but a call came first.
+    case kept
     /// Worker: the shard cannot be read.
     case unreadable(errno: Int32)
     /// Router: room for a sequence's keys and values. Answered by `reserved` or `failed`, in order.
@@ -50,6 +52,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case .need: w.byte(9)
         case .loaded(let nanoseconds): w.byte(10); w.integer(nanoseconds)
         case .dropped: w.byte(11)
+        case .kept: w.byte(16)
         case .unreadable(let errno): w.byte(12); w.integer(errno)
         case .reserve(let request, let bytes): w.byte(13); w.integer(request); w.integer(bytes)
         case .unreserve(let bytes): w.byte(14); w.integer(bytes)
@@ -76,6 +79,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case 13: self = .reserve(request: try r.integer(), bytes: try r.integer())
         case 14: self = .unreserve(bytes: try r.integer())
         case 15: self = .prefetch(callees: try r.integers())
+        case 16: self = .kept
         case let tag: throw r.failure("unknown request \(tag)")
         }
     }

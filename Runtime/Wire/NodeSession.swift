@@ -82,8 +82,10 @@ public enum NodeEvent: WireMessage, Equatable {
     case warm(acquisitions: UInt64)
     /// Sent after `hello` and before each `usage`.
     case memory(MemoryUsage)
-    /// The same: what routers' guesses have come to.
+    /// Sent before each `usage`: what routers' guesses have come to.
     case predictions([PredictionUsage])
+    /// Idle instances whose memory others need. Control has them ended, unless it knows better.
+    case superfluous(instances: [UInt64])
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -106,6 +108,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case .warm(let acquisitions): w.byte(9); w.integer(acquisitions)
         case .memory(let usage): w.byte(10); usage.encode(into: &w)
         case .predictions(let usage): w.byte(11); w.messages(usage)
+        case .superfluous(let instances): w.byte(12); w.integers(instances)
         }
     }
 
@@ -132,6 +135,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case 9: self = .warm(acquisitions: try r.integer())
         case 10: self = .memory(try MemoryUsage(from: &r))
         case 11: self = .predictions(try r.messages())
+        case 12: self = .superfluous(instances: try r.integers())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -3,9 +3,9 @@
 // draws it). Nothing here is needed for a right answer: a page that is not there faults in by itself. It is needed
 // so that the budget holds, and so that a shard comes in by one large read instead of a thousand small ones.
 //
-// Whichever lane meets a state that asks for work does it; the others sleep on the word. So a lane that waits for
-// its shard cannot keep another from dropping it, and a call under way is never robbed of its pages: it is counted
-// as active before it looks.
+// Whichever lane meets a granted shard reads it; the others sleep on the word. A call is counted as active before it
+// looks, and one that finds the shard wanted back keeps it: so pages are dropped only when no lane uses them, by lane 0
+// when node's message reaches it, and a call under way is never robbed of them.
 import CLinux
 import Glibc
 import Syscall
@@ -18,7 +18,7 @@ final class ShardResidency: @unchecked Sendable {
     /// To node; a message is sent whole by whichever thread.
     private let channel: Int32
     private let isLocked: Bool
-    /// 1: node was asked for room and has not granted it yet.
+    /// 1: node was asked for room since the pages were dropped.
     private let asked = FutexWord()
 
     /// Pages that are not locked may have been taken by the kernel after that long without a call: they are then
@@ -45,7 +45,10 @@ final class ShardResidency: @unchecked Sendable {
                 guard !isLocked, begun > status.lastActive &+ Self.doubt else { return 0 }
                 return populate() ? 0 : nil
             case LOCUM_SHARD_UNREADABLE: return nil
-            case LOCUM_SHARD_GRANTED, LOCUM_SHARD_LEAVING: settle()
+            case LOCUM_SHARD_GRANTED: settle()
+            case LOCUM_SHARD_LEAVING:
+                if status.moveShard(from: state, to: LOCUM_SHARD_RESIDENT) { tell(.kept) }
+                continue
             case LOCUM_SHARD_ABSENT:
                 if asked.exchange(1) == 0 { tell(.need) }
                 status.waitForShard(while: state)
@@ -55,10 +58,10 @@ final class ShardResidency: @unchecked Sendable {
         }
     }
 
-    /// Does what the state asks for: reads what was granted, drops what node wants back.
+    /// Does what the state asks for: reads what was granted, drops what node wants back. On lane 0 without a call, or
+    /// (what was granted) on the lane whose call waits.
     func settle() {
         if status.moveShard(from: LOCUM_SHARD_GRANTED, to: LOCUM_SHARD_LOADING) {
-            asked.store(0)
             let begun = locum_monotonic_ns()
             let done = populate()
             let number = errno
@@ -67,6 +70,8 @@ final class ShardResidency: @unchecked Sendable {
             tell(done ? .loaded(nanoseconds: locum_monotonic_ns() - begun) : .unreadable(errno: number))
         } else if status.moveShard(from: LOCUM_SHARD_LEAVING, to: LOCUM_SHARD_DROPPING) {
             _ = locum_unmap_pages(shard.base, shard.count)
+            // A lane that looked long ago may have asked since for what was there already: now asking counts again.
+            asked.store(0)
             _ = status.moveShard(from: LOCUM_SHARD_DROPPING, to: LOCUM_SHARD_ABSENT)
             tell(.dropped)
         }

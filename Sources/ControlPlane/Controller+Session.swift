@@ -63,6 +63,7 @@ extension Controller {
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
         case .memory(let usage): memory = usage
         case .predictions(let usage): predictions = usage
+        case .superfluous(let instances): order(instances, grace: settings.replaceGrace)
         }
     }
 

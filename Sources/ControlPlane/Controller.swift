@@ -22,7 +22,7 @@ public struct ControlSettings: Sendable {
     public var replaceGrace: Duration
 
     public init(
-        version: String, idleTimeout: Duration?, lanes: UInt8, sequences: Int = 8, queue: Int = 64,
+        version: String, idleTimeout: Duration?, lanes: UInt8, sequences: Int = 8, queue: Int = 256,
         evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
         (self.version, idle, self.lanes) = (version, IdlePolicy(fixed: idleTimeout), lanes)

@@ -55,6 +55,8 @@ final class Instance {
     /// Offers of links not yet sent to it, and whether the last message of them is unanswered.
     var offers: [(offer: LinkOffer, descriptors: [Descriptor])] = []
     var awaitsAccepted = false
+    /// Control was asked to end it for others' sake.
+    var isSuperfluous = false
     /// Links that callers have to it.
     var links: Set<UInt64> = []
     /// Acquisitions that wait for it to be ready (or gone), with the position in their list.
@@ -135,6 +137,8 @@ final class Instance {
     var page: locum_status_page { locum_status_read(pointer) }
     /// Calls or sequences are under way.
     var isActive: Bool { locum_status_active(pointer) > 0 }
+    /// It has a call, or is about to read its shard.
+    var usesShard: Bool { isActive || [LOCUM_SHARD_GRANTED, LOCUM_SHARD_LOADING].contains(shardState) }
     /// LOCUM_SHARD_…
     var shardState: UInt32 { locum_shard_state(pointer) }
     /// True when the state was `from`.

@@ -12,9 +12,8 @@ final class InstanceTable {
     /// A worker that is not ready by then is killed: page faults of a cold shard on a slow disk included.
     static let startTimeout = UInt64.seconds(60)
 
-    /// An idle instance that is told to leave may have got a call meanwhile.
+    /// Answers that are on their way when an instance is given up.
     private static let lastWords = UInt64.milliseconds(100)
-    private static let idleGrace: UInt32 = 10_000
 
     private let loop: EventLoop
     private let store: ShardStore
@@ -35,6 +34,8 @@ final class InstanceTable {
     var onGone: (_ instance: Instance, _ status: Int32, _ reason: String) -> Void = { _, _, _ in }
     /// A request that concerns acquiring.
     var onRequest: (Instance, InvokeRequest) -> Void = { _, _ in }
+    /// Idle instances whose memory others need.
+    var onSuperfluous: ([UInt64]) -> Void = { _ in }
     /// Its shard cannot be read.
     var onUnreadable: (_ instance: Instance, _ reason: String) -> Void = { _, _ in }
     var onAccepted: (Instance) -> Void = { _ in }
@@ -134,19 +135,24 @@ final class InstanceTable {
         if instance.awaitsRoom { gone(instance, status: -1, reason: reason ?? "it was not wanted any more") }
     }
 
-    /// Ends expert instances that have nothing under way and no shard in memory, those first that were idle longest,
-    /// until so many bytes come free.
+    /// Asks control to end expert instances that have nothing under way and no shard in memory, those first that were
+    /// idle longest, until so many bytes come free.
     private func endIdle(_ bytes: Int) {
+        // Those already asked for count, too.
+        var left = bytes
+        for instance in instances.values where instance.isSuperfluous { left -= Int(clamping: instance.spec.overhead) }
+        guard left > 0 else { return }
         let idle = instances.values.filter {
             $0.state == .ready && $0.spec.runtime == .expert && !$0.isActive && $0.shardState == LOCUM_SHARD_ABSENT
+                && !$0.isSuperfluous
         }
-        var left = bytes
         var chosen: [UInt64] = []
         for instance in idle.sorted(by: { $0.page.last_active_ns < $1.page.last_active_ns }) where left > 0 {
             chosen.append(instance.id)
+            instance.isSuperfluous = true
             left -= Int(clamping: instance.spec.overhead)
         }
-        evict(chosen, grace: Self.idleGrace)
+        if !chosen.isEmpty { onSuperfluous(chosen) }
     }
 
     /// Kills all instances, whoever uses them. Their ends are reported as they come.
@@ -222,6 +228,7 @@ final class InstanceTable {
             case (.need, _): memory.need(instance)
             case (.loaded(let nanoseconds), _): memory.loaded(instance, nanoseconds)
             case (.dropped, _): memory.dropped(instance)
+            case (.kept, _): memory.kept(instance)
             case (.unreadable(let number), _): unreadable(instance, number)
             case (.failed(let code, let message), _): end(instance, "\(message.prefix(1000)) (\(code.prefix(64)))")
             case (let request, .router): onRequest(instance, request)

@@ -118,6 +118,7 @@ public final class Node {
         instances.onLeaving = { [unowned self] in broker.instanceLeaving($0) }
         instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
         instances.onRequest = { [unowned self] in routerRequest($1, from: $0) }
+        instances.onSuperfluous = { [unowned self] in _ = tellControl(.superfluous(instances: $0)) }
         instances.onUnreadable = { [unowned self] in log("\($0.spec.name): \($1)") }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
         broker.ask = { [unowned self] in tellControl($0) }

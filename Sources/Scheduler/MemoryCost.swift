@@ -44,7 +44,7 @@ public enum MemoryCost {
 
     /// An expert's process: private pages, the arenas of one caller, and what the kernel keeps for it (about 130 KiB,
     /// and 25 per lane).
-    public static func worker(lanes: Int) -> Int { (256 + 48 * lanes) << 10 }
+    public static func worker(lanes: Int) -> Int { (224 + 34 * lanes) << 10 }
 
     /// What sequences may never take from a router's experts: one layer's functions with their processes.
     public static func workingSet(_ shape: MemoryShape) -> Int {

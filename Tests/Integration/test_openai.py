@@ -214,7 +214,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(tales):
     def one():
         request = urllib.request.Request(
             tales.url + "/v1/completions", headers={"Content-Type": "application/json"},
-            data=json.dumps({"model": "tales-moe", "prompt": "Once", "max_tokens": 300, "ignore_eos": True}).encode())
+            data=json.dumps({"model": "tales-moe", "prompt": "Once", "max_tokens": 100, "ignore_eos": True}).encode())
         try:
             with urllib.request.urlopen(request, timeout=110) as answer:
                 codes.append((answer.status, None))
@@ -222,7 +222,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(tales):
         except urllib.error.HTTPError as error:
             codes.append((error.code, error.headers.get("Retry-After")))
 
-    threads = [threading.Thread(target=one) for _ in range(120)]
+    threads = [threading.Thread(target=one) for _ in range(340)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -158,8 +158,9 @@ struct locum_reply {
 /// Where a worker's shard is. Node grants room and wants it back; the worker reads and drops. Each change is a
 /// compare-and-exchange, so that of two lanes (or a lane and node) one makes it.
 ///
+///                                                              ◄──worker: a call came──
 ///     absent ──node──► granted ──worker──► loading ──worker──► resident ──node──► leaving
-///        ▲                                    └──► unreadable                        │ worker
+///        ▲                                    └──► unreadable                        │ worker, idle
 ///        └────────────────────────────worker──────────────────────────── dropping ◄──┘
 #define LOCUM_SHARD_ABSENT 0u
 #define LOCUM_SHARD_GRANTED 1u

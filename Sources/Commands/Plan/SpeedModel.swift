@@ -60,8 +60,8 @@ struct SpeedModel {
             routerShard: routerBytes, routerOverhead: manifest.routerOverhead,
             sequences: manifest.sequenceBytesPerToken * min(manifest.context, MemoryCost.typicalSequence),
             functions: 0, lanes: lanes)
-        // Processes of functions that are seldom called are ended when they take more than a quarter.
-        let processes = min(experts.count * MemoryCost.worker(lanes: lanes), budget / 4)
+        // Processes stay before shards do, but for a sixth (as node decides).
+        let processes = min(experts.count * MemoryCost.worker(lanes: lanes), max(0, budget - fixed) * 5 / 6)
         let room = max(0, budget - fixed - processes)
         // A shard without a process is not in memory either, and costs a start besides.
         let started = Double(processes) / Double(max(1, experts.count * MemoryCost.worker(lanes: lanes)))

@@ -67,13 +67,18 @@ extension Memory {
         } else {
             // Started for a caller that has not called yet: kept for it, but not for ever.
             loop.after(Self.courtesy) { [weak self, weak entry] in
-                if let self, let entry, entries[entry.digest] === entry, residency.served(entry.key) { advance() }
+                if let self, let entry, entries[entry.digest] === entry { settleWant(entry.key) }
             }
         }
         for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
             _ = grant(entry, to: other)
         }
         advance()
+    }
+
+    /// Nobody waits for this shard any more, unless it left meanwhile and is waited for again.
+    private func settleWant(_ key: UInt64) {
+        if residency.isResident(key), residency.served(key) { advance() }
     }
 
     /// The shard cannot be read by this instance.
@@ -86,6 +91,14 @@ extension Memory {
 
     func dropped(_ instance: Instance) {
         guard let entry = entries[instance.digest], entry.leaving.remove(instance.id) != nil else { return }
+        settle(entry)
+    }
+
+    /// A call came before the instance dropped it: it is in use again.
+    func kept(_ instance: Instance) {
+        guard let entry = entries[instance.digest], entry.leaving.remove(instance.id) != nil else { return }
+        // Others that map it drop it all the same, and map it again at their next call.
+        entry.isKept = true
         settle(entry)
     }
 
@@ -117,7 +130,7 @@ extension Memory {
     func moveShards() {
         observe()
         while true {
-            let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.isActive) ?? false }
+            let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.usesShard) ?? false }
             if actions.isEmpty { break }
             for action in actions {
                 switch action {
@@ -145,7 +158,7 @@ extension Memory {
         seen.sort { $0.at < $1.at }
         for access in seen {
             residency.accessed(access.key, times: Int(clamping: access.times))
-            residency.served(access.key)
+            if residency.isResident(access.key) { residency.served(access.key) }
         }
     }
 
@@ -170,10 +183,11 @@ extension Memory {
     private func evict(_ key: UInt64) {
         guard let entry = byKey[key] else { return }
         for instance in entry.instances where instance.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_LEAVING) {
-            // A call that began before the word changed may be reading: it keeps its pages.
+            // A call that began before the word changed may be reading: it keeps its pages. If it has looked since, it
+            // says so itself.
             if instance.isActive, instance.moveShard(from: LOCUM_SHARD_LEAVING, to: LOCUM_SHARD_RESIDENT) {
-                residency.kept(key)
-                return
+                entry.isKept = true
+                continue
             }
             entry.leaving.insert(instance.id)
             instance.channel?.send(InvokeEvent.settle.frame)
@@ -192,6 +206,11 @@ extension Memory {
         guard entry.leaving.isEmpty else { return }
         loop.cancel(entry.patience)
         entry.patience = nil
+        if entry.isKept {
+            entry.isKept = false
+            residency.kept(entry.key)
+            return advance()
+        }
         store.releasePages(of: entry.digest)
         if store.residentBytes(of: entry.digest) > 0 {
             // Being read by somebody else (`locum verify`), or on a list of the kernel's that it empties in a moment.

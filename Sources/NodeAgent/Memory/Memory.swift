@@ -45,6 +45,7 @@ final class Memory {
     private var waitingProcesses: [Waiting] = []
     private var waitingSequences: [Waiting] = []
     private var isAdvancing = false
+    private var isDue = false
     let prediction: Prediction
     var predictors: [Int: Predictor] = [:]
     /// The highest layer with experts that was guessed for, by model.
@@ -52,7 +53,7 @@ final class Memory {
     /// Of shards since the start, and the time it took.
     var bytesRead: UInt64 = 0
     var readNanoseconds: UInt64 = 0
-    /// Ends instances that idle without their shard, to make room for others: at least so many bytes.
+    /// Asks for the end of instances that idle without their shard, to make room for others: at least so many bytes.
     var endIdle: (Int) -> Void = { _ in }
     /// An instance that does not let go of its shard, or whose shard cannot be had.
     var end: (Instance, String) -> Void = { _, _ in }
@@ -79,7 +80,7 @@ final class Memory {
             floors[instance.id] = (
                 bytes + MemoryCost.pages(instance.shardBytes), Int(clamping: instance.spec.workingSet)
             )
-        } else if processBytes + bytes > total / 4 {
+        } else if workerBytes + bytes > mostWorkerBytes {
             endIdle(bytes)
         }
         waitingProcesses.append(Waiting(owner: instance.id, bytes: bytes, granted: granted))
@@ -128,10 +129,22 @@ final class Memory {
         advance()
     }
 
+    /// What daemons and routers take.
+    private var base: Int { daemons + MemoryCost.margin + floors.values.reduce(0) { $0 + $1.own } }
+
+    /// What one layer's experts need.
+    private var workingSet: Int { floors.values.map(\.workingSet).max() ?? 0 }
+
     /// What sequences can never have.
-    private var floor: Int {
-        daemons + MemoryCost.margin + floors.values.reduce(0) { $0 + $1.own }
-            + (floors.values.map(\.workingSet).max() ?? 0)
+    private var floor: Int { base + workingSet }
+
+    private var workerBytes: Int { processBytes - floors.keys.reduce(0) { $0 + (processes[$1] ?? 0) } }
+
+    /// What experts' processes may take. Starting one again costs some 3 ms for 0.3 MB, reading a shard 1 ms for 1 MB: so
+    /// idle processes stay before idle shards do, as long as some room is left for shards to come and go in.
+    private var mostWorkerBytes: Int {
+        let room = max(0, total - base - sequenceBytes)
+        return room - max(workingSet, room / 6)
     }
 
     // MARK: Making room
@@ -144,9 +157,18 @@ final class Memory {
 
     /// Grants what fits, and makes room for the next that waits.
     func advance() {
+        isDue = true
         guard !isAdvancing else { return }
         isAdvancing = true
         defer { isAdvancing = false }
+        // What is granted or dropped on the way may free more.
+        while isDue {
+            isDue = false
+            step()
+        }
+    }
+
+    private func step() {
         while let next = waitingProcesses.first, fits(next.bytes) {
             waitingProcesses.removeFirst()
             processes[next.owner, default: 0] += next.bytes

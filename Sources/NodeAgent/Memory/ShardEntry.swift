@@ -14,6 +14,8 @@ final class ShardEntry {
     var loader: UInt64?
     /// Instances that were told to drop it and have not yet.
     var leaving: Set<UInt64> = []
+    /// One of them has a call, so it stays.
+    var isKept = false
     /// Runs out when they do not.
     var patience: EventLoop.Timer?
     /// Calls of all its instances that were reported to the residency machine, by instance.
