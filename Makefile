@@ -10,10 +10,10 @@ VENV := .venv
 FUZZ_SECONDS ?= 60
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test demo bench fuzz install clean
+.PHONY: help deps build debug test demo bench bench-memory fuzz install clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 deps: ## Install the Debian packages that are missing (with sudo when not root)
 	@Deploy/install-deps
@@ -44,6 +44,10 @@ demo: build ## Deploy the embedded model, stream a story, watch the experts come
 bench: build $(VENV)/.done ## Measure; prints a table and writes bench/out/
 	@mkdir -p bench/out
 	LOCUM_BIN=bin $(PY) Tests/Benchmarks/bench.py bench/out
+
+bench-memory: build $(VENV)/.done ## A model larger than the memory, beside llama.cpp and the physical bound
+	@mkdir -p bench/out
+	LOCUM_BIN=bin $(PY) Tests/Benchmarks/memory.py bench/out
 
 fuzz: debug ## Random bytes at the parsers and sockets for a minute (FUZZ_SECONDS=60)
 	LOCUM_FUZZ_SECONDS=$(FUZZ_SECONDS) SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter Fuzz

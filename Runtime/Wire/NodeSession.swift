@@ -169,6 +169,8 @@ public struct InstanceSpec: WireMessage, Equatable {
     public var callees: [UInt64]
     /// Most sequences at once (router).
     public var sequences: UInt16
+    /// Most functions that it may call at once (router), so that what they need together is there; 0: any number.
+    public var functionsAtOnce: UInt16
     /// First layer of its experts: its place in the order in which a token's calls come.
     public var layer: UInt16
     /// Bytes of the memory budget that the process takes at most beside its shard and the sequences.
@@ -178,8 +180,10 @@ public struct InstanceSpec: WireMessage, Equatable {
 
     public init(
         instance: UInt64, function: UInt64, name: String, runtime: FunctionRuntime, digest: [UInt8], lanes: UInt8,
-        callees: [UInt64] = [], sequences: UInt16 = 0, layer: UInt16 = 0, overhead: UInt64 = 0, workingSet: UInt64 = 0
+        callees: [UInt64] = [], sequences: UInt16 = 0, functionsAtOnce: UInt16 = 0, layer: UInt16 = 0,
+        overhead: UInt64 = 0, workingSet: UInt64 = 0
     ) {
+        self.functionsAtOnce = functionsAtOnce
         (self.instance, self.function, self.name, self.runtime) = (instance, function, name, runtime)
         (self.digest, self.lanes, self.callees, self.sequences) = (digest, lanes, callees, sequences)
         (self.layer, self.overhead, self.workingSet) = (layer, overhead, workingSet)
@@ -187,7 +191,8 @@ public struct InstanceSpec: WireMessage, Equatable {
 
     public func encode(into w: inout WireWriter) {
         w.integer(instance); w.integer(function); w.string(name); w.byte(runtime.rawValue); w.blob(digest)
-        w.byte(lanes); w.integers(callees); w.integer(sequences); w.integer(layer); w.integer(overhead)
+        w.byte(lanes); w.integers(callees); w.integer(sequences); w.integer(functionsAtOnce); w.integer(layer)
+        w.integer(overhead)
         w.integer(workingSet)
     }
 
@@ -201,6 +206,7 @@ public struct InstanceSpec: WireMessage, Equatable {
         lanes = try r.byte()
         callees = try r.integers()
         sequences = try r.integer()
+        functionsAtOnce = try r.integer()
         layer = try r.integer()
         overhead = try r.integer()
         workingSet = try r.integer()

@@ -33,18 +33,21 @@ public struct SpawnOrder: WireMessage, Equatable {
     public var shardBytes: UInt64
     /// Most sequences at once (router).
     public var sequences: UInt16
+    /// Most functions that it may call at once (router); 0: any number.
+    public var functionsAtOnce: UInt16
 
     public init(
         instance: UInt64, name: String, runtime: FunctionRuntime, cpus: [UInt32], uid: UInt32, shardBytes: UInt64,
-        sequences: UInt16
+        sequences: UInt16, functionsAtOnce: UInt16 = 0
     ) {
+        self.functionsAtOnce = functionsAtOnce
         (self.instance, self.name, self.runtime, self.cpus) = (instance, name, runtime, cpus)
         (self.uid, self.shardBytes, self.sequences) = (uid, shardBytes, sequences)
     }
 
     public func encode(into w: inout WireWriter) {
         w.integer(instance); w.string(name); w.byte(runtime.rawValue); w.integers(cpus); w.integer(uid)
-        w.integer(shardBytes); w.integer(sequences)
+        w.integer(shardBytes); w.integer(sequences); w.integer(functionsAtOnce)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -56,6 +59,7 @@ public struct SpawnOrder: WireMessage, Equatable {
         uid = try r.integer()
         shardBytes = try r.integer()
         sequences = try r.integer()
+        functionsAtOnce = try r.integer()
     }
 }
 

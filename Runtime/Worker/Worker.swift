@@ -23,11 +23,14 @@ public struct WorkerContext: Sendable {
     public var cpus: [UInt32]
     /// Most sequences at once (router).
     public var sequences: Int
+    /// Most functions that it calls at once (router); 0: any number.
+    public var functionsAtOnce: Int
 
     public init(
         channel: Int32, shard: Int32, shardBytes: UInt64, statusPage: Int32, name: String, runtime: FunctionRuntime,
-        cpus: [UInt32], sequences: Int
+        cpus: [UInt32], sequences: Int, functionsAtOnce: Int = 0
     ) {
+        self.functionsAtOnce = functionsAtOnce
         (self.channel, self.shard, self.shardBytes, self.statusPage) = (channel, shard, shardBytes, statusPage)
         (self.name, self.runtime, self.cpus, self.sequences) = (name, runtime, cpus, sequences)
     }

@@ -31,6 +31,7 @@ final class WorkerParts {
     let name: String
     let cpus: [UInt32]
     let sequences: Int
+    let functionsAtOnce: Int
     let residency: ShardResidency
 
     /// Maps and checks, and closes the two descriptors. A router's shard is in memory when this returns; of an
@@ -55,6 +56,7 @@ final class WorkerParts {
         defer { if context.runtime == .expert { mapping.expectRandomAccess(false) } }
         shard = try ShardView(validating: UnsafeRawBufferPointer(start: mapping.base, count: bytes))
         (name, cpus, sequences) = (context.name, context.cpus, context.sequences)
+        functionsAtOnce = context.functionsAtOnce
     }
 }
 
@@ -106,7 +108,8 @@ final class RouterParts {
         config = try parts.shard.routerConfig()
         connection = InvokeConnection(socket: channel)
         let pool = try ComputePool(cpus: parts.cpus)
-        let dispatcher = try LinkDispatcher(connection: connection, config: config, threads: pool.count)
+        let dispatcher = try LinkDispatcher(
+            connection: connection, config: config, threads: pool.count, functionsAtOnce: parts.functionsAtOnce)
         engine = try Engine(shard: parts.shard, config: config, pool: pool, dispatcher: dispatcher)
         (self.parts, shard, status, sequences) = (parts, parts.shard, parts.status, max(1, parts.sequences))
     }

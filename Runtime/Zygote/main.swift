@@ -9,6 +9,6 @@ ForkServer.serve { order, descriptors, seal in
     let context = WorkerContext(
         channel: descriptors.channel, shard: descriptors.shard, shardBytes: order.shardBytes,
         statusPage: descriptors.statusPage, name: order.name, runtime: order.runtime, cpus: order.cpus,
-        sequences: Int(order.sequences))
+        sequences: Int(order.sequences), functionsAtOnce: Int(order.functionsAtOnce))
     return Worker.run(context, seal: seal)
 }

@@ -14,8 +14,15 @@ enum DataFolder {
     }
 
     static func resolve(_ given: String?) -> String {
-        let chosen = given ?? getenv("LOCUM_DATA").map { String(cString: $0) } ?? standard
-        return absolute(chosen)
+        let named = given ?? getenv("LOCUM_DATA").map { String(cString: $0) } ?? ""
+        return absolute(named.isEmpty ? standard : named)
+    }
+
+    /// A path without links, dots or a slash at the end; as it is when there is nothing there.
+    static func real(_ path: String) -> String {
+        guard let raw = realpath(path, nil) else { return absolute(path) }
+        defer { free(raw) }
+        return String(cString: raw)
     }
 
     static func absolute(_ path: String) -> String {

@@ -6,8 +6,9 @@ import Scheduler
 import Wire
 
 extension Controller {
-    /// Instance numbers taken from the store at once: one durable write per so many starts.
-    private static let numbersPerReservation = 4096
+    /// Instance numbers taken from the store at once. Enough for years, so that a disk that has become full meanwhile
+    /// does not keep instances from starting.
+    static let numbersPerReservation = 1 << 24
 
     func acquire(_ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64]) {
         do throws(ControlFailure) {
@@ -39,8 +40,9 @@ extension Controller {
     }
 
     private func resolve(_ id: UInt64, caller: UInt64) throws(ControlFailure) -> FunctionRecord {
-        // Node checked the caller's list already; a router's rights are control's to know all the same.
-        guard table[caller]?.callees.contains(id) == true else {
+        // Node checked the caller's list already; a router's rights are control's to know all the same. Caller 0 is a
+        // connection, which may name any function, and did.
+        guard caller == 0 || table[caller]?.callees.contains(id) == true else {
             throw ControlFailure(code: "denied", message: "instance \(caller) may not invoke function \(id)")
         }
         guard let function = catalog.function(id) else {
@@ -71,6 +73,7 @@ extension Controller {
             instance: id, function: function.id, name: function.name,
             runtime: function.runtime == .router ? .router : .expert, digest: function.digest, lanes: settings.lanes,
             callees: callees, sequences: function.runtime == .router ? UInt16(clamping: settings.sequences) : 0,
+            functionsAtOnce: functionsAtOnce(of: function),
             layer: UInt16(clamping: FunctionLayer.first(of: function.name)), overhead: overhead(of: function),
             workingSet: workingSet(of: function))
     }
@@ -81,6 +84,20 @@ extension Controller {
         case .expert: UInt64(MemoryCost.worker(lanes: Int(settings.lanes)))
         case .router: UInt64(max(0, catalog.model(function.model)?.manifest.routerOverhead ?? 0))
         }
+    }
+
+    /// How many of its functions a router may count on having room for together, whatever sequences take; 0: all.
+    private func functionsAtOnce(of function: FunctionRecord) -> UInt16 {
+        guard function.runtime == .router, memory.budget > 0, let model = catalog.model(function.model) else {
+            return 0
+        }
+        let shape = model.manifest.memoryShape(lanes: Int(settings.lanes))
+        let largest = MemoryCost.pages(shape.functions.map(\.bytes).max() ?? 0) + MemoryCost.worker(lanes: shape.lanes)
+        let fixed =
+            MemoryCost.daemons + MemoryCost.margin + MemoryCost.pages(shape.routerShard) + shape.routerOverhead
+            + settings.sequences * shape.context * shape.sequenceBytesPerToken
+        let fit = max(0, Int(clamping: memory.budget) - fixed) / max(1, largest)
+        return fit >= shape.functions.count ? 0 : UInt16(clamping: max(shape.functionsPerLayer, fit))
     }
 
     private func workingSet(of function: FunctionRecord) -> UInt64 {

@@ -90,6 +90,8 @@ public actor Controller {
         (self.store, self.settings, self.logger, self.now) = (store, settings, logger, now)
         started = now()
         catalog = Catalog(try store.models())
+        // What fails here is tried again at the first start of an instance, and told to whoever asked for it.
+        instanceNumbers = (try? store.reserveInstances(Self.numbersPerReservation)) ?? 0..<0
     }
 
     /// The kernel's monotonic clock.

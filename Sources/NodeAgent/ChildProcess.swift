@@ -42,12 +42,12 @@ final class ChildProcess {
     private var state = State.ended
     private let onExit: (ExitReason) -> Void
 
-    /// Calls `onExit` once, after the process was reaped.
+    /// Calls `onExit` once, after the process was reaped. Until then the loop holds it, whoever else has let go.
     init(
         _ loop: EventLoop, _ process: StartedProcess, onExit: @escaping (ExitReason) -> Void
     ) throws(SyscallError) {
         (pid, pidfd, self.loop, self.onExit) = (process.pid, process.pidfd, loop, onExit)
-        state = .running(try loop.watch(pidfd.raw) { [weak self] _ in self?.reap() })
+        state = .running(try loop.watch(pidfd.raw) { _ in self.reap() })
     }
 
     var isRunning: Bool {

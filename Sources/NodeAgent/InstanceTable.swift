@@ -91,7 +91,8 @@ final class InstanceTable {
             let order = SpawnOrder(
                 instance: spec.instance, name: spec.name, runtime: spec.runtime,
                 cpus: (0..<Int(spec.lanes)).map { cpus[$0 % cpus.count] }, uid: identity.uid(for: spec.instance),
-                shardBytes: shard.length, sequences: spec.sequences)
+                shardBytes: shard.length, sequences: spec.sequences,
+                functionsAtOnce: spec.functionsAtOnce)
             instances[instance.id] = instance
             memory.reserve(process: instance) { [weak self, weak instance] in
                 guard let self, let instance, instance.state == .starting else { return }
@@ -124,30 +125,34 @@ final class InstanceTable {
             if draining {
                 instance.timer = loop.after(.milliseconds(UInt64(grace))) { [weak instance] in instance?.leave(nil) }
             } else {
-                leave(instance, nil)
+                instance.leave(nil)
+                reportUnordered(instance)
             }
         }
     }
 
     /// One that the zygote knows of is reported gone by it; of any other nothing more will be heard.
-    private func leave(_ instance: Instance, _ reason: String?) {
-        instance.leave(reason)
-        if instance.awaitsRoom { gone(instance, status: -1, reason: reason ?? "it was not wanted any more") }
+    private func reportUnordered(_ instance: Instance) {
+        if instance.awaitsRoom { gone(instance, status: -1, reason: instance.reason ?? "it was not wanted any more") }
     }
 
-    /// Asks control to end expert instances that have nothing under way and no shard in memory, those first that were
-    /// idle longest, until so many bytes come free.
+    /// Asks control to end expert instances that have nothing under way, those without a shard in memory first, then by how
+    /// long they were idle, until so many bytes come free.
     private func endIdle(_ bytes: Int) {
         // Those already asked for count, too.
         var left = bytes
         for instance in instances.values where instance.isSuperfluous { left -= Int(clamping: instance.spec.overhead) }
         guard left > 0 else { return }
         let idle = instances.values.filter {
-            $0.state == .ready && $0.spec.runtime == .expert && !$0.isActive && $0.shardState == LOCUM_SHARD_ABSENT
-                && !$0.isSuperfluous
+            $0.state == .ready && $0.spec.runtime == .expert && !$0.usesShard && !$0.isSuperfluous
+                && !memory.isWanted($0)
         }
         var chosen: [UInt64] = []
-        for instance in idle.sorted(by: { $0.page.last_active_ns < $1.page.last_active_ns }) where left > 0 {
+        let order = idle.map {
+            (instance: $0, hasShard: $0.shardState != LOCUM_SHARD_ABSENT, last: $0.page.last_active_ns)
+        }
+        .sorted { ($0.hasShard ? 1 : 0, $0.last) < ($1.hasShard ? 1 : 0, $1.last) }
+        for (instance, _, _) in order where left > 0 {
             chosen.append(instance.id)
             instance.isSuperfluous = true
             left -= Int(clamping: instance.spec.overhead)
@@ -163,8 +168,9 @@ final class InstanceTable {
     /// Ends one that went wrong.
     func end(_ instance: Instance?, _ reason: String?) {
         guard let instance, instance.state != .dead else { return }
+        instance.leave(reason)
         onLeaving(instance)
-        leave(instance, reason)
+        reportUnordered(instance)
     }
 
     private func endAll(status: Int32, reason: String) {

@@ -96,6 +96,9 @@ public struct Residency<Policy: ResidencyPolicy>: Sendable {
     /// Wants that wait for room.
     public var waiting: Int { queue.count }
 
+    /// A call waits for it, or it is kept for one that was announced.
+    public func isWanted(_ id: UInt64) -> Bool { slots[id].map { items[$0].isWanted } ?? false }
+
     public func isResident(_ id: UInt64) -> Bool { slots[id].map { items[$0].state == .resident } ?? false }
 
     /// A new item, absent.

@@ -25,6 +25,10 @@ enum ControlMain {
         let logger = Logger(label: "locum-control")
         do {
             try await serve(arguments, logger)
+        } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
+            leave(
+                "cannot listen on \(arguments.hostInURL):\(arguments.port): \(String(cString: strerror(error.errnoCode))); "
+                    + "choose another address with --listen", code: 1)
         } catch {
             leave("\(error)", code: 1)
         }

@@ -1,6 +1,6 @@
-"""`make bench-memory`: models that do not fit into their memory. Locum and llama.cpp (mmap) in memory groups of the same
-limit, Locum beside what no program could do better, and what guessing experts ahead brings. Prints tables in Markdown
-for BENCHMARKS.md; writes OUT/memory.json and OUT/memory.svg.
+"""`make bench-memory`: models that do not fit into their memory. Locum and llama.cpp (mmap) in memory groups of the
+same limit, Locum beside what no program could do better, and what guessing experts ahead brings. Prints a table in
+Markdown for BENCHMARKS.md; writes OUT/memory.json and OUT/memory.svg.
 
     LOCUM_BIN=bin python Tests/Benchmarks/memory.py OUT [--quick] [--only TEXT] [--folder DIR]
 
@@ -53,6 +53,7 @@ class Bench:
         speeds, others = [[r.rate for r in runs if r.rate] for runs in (ours, theirs or [])]
         middle = lambda values: statistics.median(values) if values else None  # noqa: E731
         speed, other, bound = middle(speeds), middle(others), middle(bounds)
+        late = middle([r.late_rate for r in ours if r.rate])
         entry = {
             "case": case, "budget_bytes": budget, "locum_tokens_per_second": speed,
             "llama_tokens_per_second": other, "ratio": speed / other if speed and other else None,
@@ -63,7 +64,9 @@ class Bench:
             "llama_bytes_read_per_token": middle([r.bytes_read / r.tokens for r in theirs or [] if r.rate]),
             "locum_spread": [min(speeds), max(speeds)] if speeds else None,
             "llama_spread": [min(others), max(others)] if others else None,
-            "locum_second_half_tokens_per_second": middle([r.late_rate for r in ours if r.rate]),
+            # Without most of what a cold start costs.
+            "locum_second_half_tokens_per_second": late,
+            "second_half_of_bound": late / bound if late and bound else None,
             "first_token_seconds": middle([r.first for r in ours if r.rate]),
             "runs_failed": [r.failure for r in [*ours, *(theirs or [])] if r.failure],
             "tokens": self.tokens, **more,
@@ -147,7 +150,8 @@ class Bench:
 
 
 HEAD = (
-    "| case | memory | Locum tokens/s | llama.cpp tokens/s | ratio | bound | of bound | Locum reads per token | llama.cpp reads |\n"
+    "| case | memory | Locum tokens/s | llama.cpp tokens/s | ratio | bound | of bound | Locum reads per token "
+    "| llama.cpp reads |\n"
     "|---|---|---|---|---|---|---|---|---|")
 
 
@@ -201,9 +205,12 @@ def main():
             options.tokens or (64 if quick else 256), options.repeats or (1 if quick else 3), 20 if quick else 60)
         begin = time.monotonic()
         print(f"Load of the machine before: {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores.\n\n{HEAD}", flush=True)
-        bench.run(options.only)
-    (options.out / "memory.json").write_text(json.dumps(bench.rows, indent=1))
-    plot(options.out / "memory.svg", f"{bench.preset}, Q4_0, 2 threads: tokens/s", curves(bench.rows))
+        try:
+            bench.run(options.only)
+        finally:
+            # What was measured before something failed is not lost.
+            (options.out / "memory.json").write_text(json.dumps(bench.rows, indent=1))
+            plot(options.out / "memory.svg", f"{bench.preset}, Q4_0, 2 threads: tokens/s", curves(bench.rows))
     speeds = [d["direct_8m_bytes_per_second"] for d in bench.disks]
     small = [d["buffered_expert_bytes_per_second"] for d in bench.disks]
     if speeds:

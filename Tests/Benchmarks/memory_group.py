@@ -1,6 +1,6 @@
-"""A control group with a memory limit for the programs of one measurement, v1 or v2. With v2 it also counts the bytes that
-they read from disk; v1's blkio counts nothing under some kernels, so there the reads of the whole machine are taken, and
-nothing else should run. Needs root.
+"""A control group with a memory limit for the programs of one measurement, v1 or v2. With v2 it also counts the bytes
+that they read from disk; v1's blkio counts nothing under some kernels, so there the reads of the whole machine are
+taken, and nothing else should run. Needs root.
 """
 
 from __future__ import annotations
@@ -47,11 +47,22 @@ class Group:
     def entered(self):
         """What is started within belongs to the group. The kernel counts pages for whoever touches them first, so the
         pages of this process stay where they are."""
+        before = self._own()
         try:
             (self.home / "cgroup.procs").write_text(str(os.getpid()))
             yield
         finally:
-            (self.home.parent / "cgroup.procs").write_text(str(os.getpid()))
+            (before / "cgroup.procs").write_text(str(os.getpid()))
+
+    def _own(self) -> Path:
+        """Where this process is now."""
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if self.is_v2 and not controllers:
+                return ROOT / path.lstrip("/")
+            if "memory" in controllers.split(","):
+                return ROOT / "memory" / path.lstrip("/")
+        raise Unavailable("this process is in no memory control group")
 
     def bytes_read(self) -> int:
         if not self.is_v2:

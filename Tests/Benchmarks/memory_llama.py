@@ -2,9 +2,11 @@
 (mmap, nothing locked), decodes TOKENS tokens after a prompt of given ids at temperature 1, and prints one line of JSON
 with the times. Started by memory.py.
 
-After SECONDS it stops with the tokens it has: a model that does not fit may need a minute for each thirty.
-By default llama.cpp copies Q4_0 weights into private memory in another order (use_extra_bufts), for faster prompts. Under a
-limit below the model's size that ends with the kernel killing it, so REPACK is 0 there and it computes from the map.
+After SECONDS it stops with the tokens it has: a model that does not fit may need a minute for thirty.
+
+By default llama.cpp copies Q4_0 weights into private memory in another order (use_extra_bufts), for faster prompts.
+Under a limit below the model's size that ends with the kernel killing it, so REPACK is 0 there and it computes from the
+map.
 
     python memory_llama.py MODEL.gguf TOKENS SEED THREADS CONTEXT REPACK SECONDS ID,ID,…
 """

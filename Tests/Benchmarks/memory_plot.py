@@ -21,12 +21,13 @@ def ticks(low: float, high: float) -> list[float]:
 def panel(x: int, title: str, curves: dict[str, list[tuple[float, float]]], low: float, high: float) -> list[str]:
     """Points are (bytes, tokens/s); all panels share the scale of speed."""
     most = max((at for points in curves.values() for at, _ in points), default=1) * 1.08
+    middle = x + LEFT + WIDTH / 2
     across = lambda at: x + LEFT + at / most * WIDTH  # noqa: E731
     up = lambda rate: TOP + HEIGHT * (1 - math.log(rate / low) / math.log(high / low))  # noqa: E731
     out = [
         f'<rect x="{x + LEFT}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#bbb"/>',
-        f'<text x="{x + LEFT + WIDTH / 2}" y="{TOP - 10}" text-anchor="middle" font-weight="bold">{escape(title)}</text>',
-        f'<text x="{x + LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 38}" text-anchor="middle">memory, GiB</text>',
+        f'<text x="{middle}" y="{TOP - 10}" text-anchor="middle" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{middle}" y="{TOP + HEIGHT + 38}" text-anchor="middle">memory, GiB</text>',
     ]
     for rate in ticks(low, high):
         out.append(

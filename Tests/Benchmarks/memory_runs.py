@@ -19,7 +19,8 @@ from daemon import BIN, Daemon, Failed
 from memory_disk import make_cold
 from memory_group import Group
 
-CONTEXT = 1024
+# What every preset's model was made for.
+CONTEXT = 512
 THREADS = 2
 # The longest wait for one token. A run that waits longer has failed.
 PATIENCE = 60

@@ -38,7 +38,9 @@ import Wire
         #expect(table.isEmpty)
     }
 
-    @Test("A function that is called every minute is kept for the next call; one that nothing is known of goes after 30 s")
+    @Test(
+        "A function that is called every minute is kept for the next call; one that nothing is known of goes after 30 s"
+    )
     func learned() throws {
         let policy = IdlePolicy(fixed: nil)
         var table = InstanceTable()

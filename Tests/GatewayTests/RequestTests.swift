@@ -19,6 +19,22 @@ private func json(_ text: String) throws -> JSONValue { try JSONReader.read(Arra
         #expect(try prompts("[[1,2],[3]]") == [.tokens([1, 2]), .tokens([3])])
     }
 
+    @Test("A parameter that is null is as if it were left out")
+    func nulls() throws {
+        let names = [
+            "stop", "seed", "max_tokens", "temperature", "top_p", "n", "logprobs", "echo", "stream", "stream_options",
+            "presence_penalty", "frequency_penalty", "user",
+        ]
+        let nulls = names.map { "\"\($0)\":null" }.joined(separator: ",")
+        let request = try CompletionRequest(try json("{\"model\":\"m\",\"prompt\":\"a\",\(nulls)}"))
+        #expect(request.specs.first == (try CompletionRequest(try json(#"{"model":"m","prompt":"a"}"#)).specs.first))
+        let chat = try ChatRequest(
+            try json(
+                #"{"model":"m","messages":[{"role":"user","content":"a"}],"tools":null,"stop":null,"max_tokens":null}"#)
+        )
+        #expect(chat.specs.count == 1)
+    }
+
     @Test("What is left out has OpenAI's defaults, and what is set arrives")
     func defaults() throws {
         let plain = try CompletionRequest(try json(#"{"model":"m","prompt":"a"}"#))

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from daemon import TALES, Daemon, Failed
+from daemon import TALES, Daemon, Failed, wait_for
 from observer import MemoryGroup, Observer, memory_report
 
 LONG = os.environ.get("LOCUM_LONG") == "1"
@@ -221,7 +221,8 @@ def test_a_model_that_cannot_fit_is_refused_with_the_numbers_and_the_smallest_bu
             assert part in said, said
         assert "--memory" in said and "--context" in said, "no remedy"
         assert daemon.json("list") == []
-        assert not list((daemon.data / "shards").iterdir()), "shards of a refused model stay on disk"
+        wait_for(
+            lambda: not list((daemon.data / "shards").iterdir()), 5, "the shards of a refused model to be removed")
 
 
 @pytest.mark.parametrize("of", GROUPS)

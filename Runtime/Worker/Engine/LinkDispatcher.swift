@@ -15,6 +15,9 @@ final class LinkDispatcher: ExpertDispatcher {
     let mostRows: Int
     private let connection: InvokeConnection
     private let width: Int
+    private let functionsAtOnce: Int
+    /// Functions that are called in the go at hand.
+    private var isChosen: [Bool]
     private let threads: Int
     /// Per (MoE layer, expert): its function, and its index there.
     private let places: [FunctionMap.Place]
@@ -62,8 +65,14 @@ final class LinkDispatcher: ExpertDispatcher {
     /// Answers of a call that are given back as soon as they were read.
     private static let bulk = 64 << 10
 
-    init(connection: InvokeConnection, config: RouterConfig, threads: Int) throws(EngineError) {
+    /// - Parameter functionsAtOnce: most functions called at once; 0: any number. Under a tight memory budget no more
+    ///   have room together, and a layer that needs more is computed in several goes.
+    init(
+        connection: InvokeConnection, config: RouterConfig, threads: Int, functionsAtOnce: Int = 0
+    ) throws(EngineError) {
         (self.connection, self.threads, width) = (connection, threads, config.hidden)
+        self.functionsAtOnce = functionsAtOnce > 0 ? functionsAtOnce : .max
+        isChosen = Array(repeating: false, count: config.functions.count)
         (places, expertCount) = (config.functions.places, config.expertCount)
         var least = Array(repeating: 0, count: config.functions.count)
         for place in places { least[place.function] = max(least[place.function], place.local + 1) }
@@ -121,9 +130,11 @@ final class LinkDispatcher: ExpertDispatcher {
     /// Acquires what is missing and writes rows, pairs and calls for everything not yet answered.
     private func schedule(_ work: ExpertWork) throws(EngineError) {
         let first = work.layer * expertCount
+        choose(work)
         let lanes = try acquire(work)
         cut.make(
-            slots: work.pairs, lanes: lanes, expert: { Int(work.experts[$0]) }, isPending: { !answered[$0] },
+            slots: work.pairs, lanes: lanes, expert: { Int(work.experts[$0]) },
+            isPending: { !answered[$0] && isChosen[places[first + Int(work.experts[$0])].function] },
             function: { places[first + $0].function })
         guard let arena = connection.requestArena else {
             throw EngineError("refused", "node granted links without a request arena")
@@ -157,6 +168,20 @@ final class LinkDispatcher: ExpertDispatcher {
             }
             if calls.extend(lane: group.lane, function: group.function, by: group.count) { continue }
             try begin(group, start: start, pairsOffset: pairsStart + start * MemoryLayout<locum_pair>.size, work)
+        }
+    }
+
+    /// Decides which functions are called now: all that are needed, or as many as may be at once.
+    private func choose(_ work: ExpertWork) {
+        let first = work.layer * expertCount
+        for index in isChosen.indices { isChosen[index] = false }
+        var chosen = 0
+        for slot in 0..<work.pairs where !answered[slot] && chosen < functionsAtOnce {
+            let function = places[first + Int(work.experts[slot])].function
+            if !isChosen[function] {
+                isChosen[function] = true
+                chosen += 1
+            }
         }
     }
 
@@ -241,10 +266,13 @@ final class LinkDispatcher: ExpertDispatcher {
             self.work = nil
             return true
         }
-        if left < before { tries = 0 }
-        // Whoever let the whole patience pass gets one more chance, not twenty.
-        let hung = locum_monotonic_ns() - begun > UInt64(Self.patienceMilliseconds) * 1_000_000
-        try retry(hung ? Self.mostTries / 2 : 1, because: lastFailure)
+        if left < before {
+            tries = 0
+        } else {
+            // Whoever let the whole patience pass gets one more chance, not twenty.
+            let hung = locum_monotonic_ns() - begun > UInt64(Self.patienceMilliseconds) * 1_000_000
+            try retry(hung ? Self.mostTries / 2 : 1, because: lastFailure)
+        }
         try schedule(work)
         return false
     }
@@ -298,6 +326,7 @@ extension LinkDispatcher {
         var missing: [UInt32] = []
         for slot in 0..<work.pairs where !answered[slot] {
             let function = places[first + Int(work.experts[slot])].function
+            guard isChosen[function] else { continue }
             if let link = links[function] {
                 lanes = min(lanes, link.lanes)
             } else if !missing.contains(UInt32(function)) {
@@ -311,7 +340,8 @@ extension LinkDispatcher {
                 granted = try connection.acquire(callees: missing)
             } catch {
                 guard error.code == "crashed" else { throw EngineError(error.code, error.message) }
-                try retry(1, because: error.message)
+                // Node has started it several times already.
+                try retry(Self.mostTries / 2, because: error.message)
             }
         }
         for (link, function) in zip(granted ?? [], missing) {

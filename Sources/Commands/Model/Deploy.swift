@@ -81,7 +81,7 @@ struct Deploy: ParsableCommand {
 
     /// The file's or folder's own name in small letters, what does not fit replaced by '-'.
     static func defaultName(_ source: String) -> String {
-        var base = DataFolder.absolute(source).split(separator: "/").last.map(String.init) ?? "model"
+        var base = DataFolder.real(source).split(separator: "/").last.map(String.init) ?? "model"
         if base.lowercased().hasSuffix(".gguf") { base.removeLast(5) }
         let fitting = base.lowercased().unicodeScalars.map { scalar -> Character in
             scalar.isASCII

@@ -47,7 +47,8 @@ enum SourceFiles {
     }
 
     private static func file(_ path: String, name: String) throws -> SourceFile {
-        let raw = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+        // A named pipe would be waited for.
+        let raw = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard raw >= 0 else {
             throw Unusable(description: "cannot open \(path): \(String(cString: strerror(errno))).")
         }

@@ -28,7 +28,8 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(folder: String, listen: String, idleMilliseconds: Int?, threads: Int, memory: Int?, prediction: String) throws {
+    init(folder: String, listen: String, idleMilliseconds: Int?, threads: Int, memory: Int?, prediction: String) throws
+    {
         (self.folder, self.listen) = (folder, listen)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
         self.prediction = prediction
@@ -72,7 +73,8 @@ struct Supervisor {
     private mutating func startControl() throws {
         try control.start(
             ["--data", folder, "--listen", listen, "--threads", "\(threads)"]
-                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw, captureOutput: true)
+                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw,
+            captureOutput: true)
         if let output = control.output { try epoll.add(output.raw, token: Token.output) }
     }
 

@@ -39,7 +39,10 @@ public struct IdlePolicy: Sendable, Equatable {
     ) -> Decision {
         var decision = Decision(evict: [], nextLook: nil)
         for instance in instances {
-            guard let left = remaining(instance, now: now, timeout: habit(instance)?.keepAlive(limits) ?? limits.fixed ?? limits.unknown) else { continue }
+            guard
+                let left = remaining(
+                    instance, now: now, timeout: habit(instance)?.keepAlive(limits) ?? limits.fixed ?? limits.unknown)
+            else { continue }
             if left <= .zero {
                 decision.evict.append(instance.id)
             } else {

@@ -20,7 +20,11 @@ struct RequestFields {
     func path(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
 
     /// The member, unless it is absent or null.
-    subscript(name: String) -> JSONValue? { value[name].flatMap { $0 == .null ? nil : $0 } }
+    subscript(name: String) -> JSONValue? {
+        // `nil` alone would be a JSON null here.
+        guard let member = value[name], member != .null else { return Optional.none }
+        return member
+    }
 
     func wrong(_ name: String, _ expected: String) -> APIError {
         let kind = self[name]?.kind ?? "missing"

@@ -56,6 +56,11 @@ extension Memory {
         }
     }
 
+    /// Its shard is waited for, or was read for a call that is about to come.
+    func isWanted(_ instance: Instance) -> Bool {
+        entries[instance.digest].map { residency.isWanted($0.key) } ?? false
+    }
+
     func loaded(_ instance: Instance, _ nanoseconds: UInt64) {
         guard let entry = entries[instance.digest], entry.loader == instance.id else { return }
         bytesRead += UInt64(entry.bytes)
@@ -223,10 +228,28 @@ extension Memory {
         advance()
     }
 
+    /// It does not fit beside what is pinned. If processes are in the way it waits for their end.
     private func refuse(_ key: UInt64) {
         guard let entry = byKey[key] else { return }
+        guard entry.bytes > mostShardBytes else {
+            postponed.insert(key)
+            return endIdle(entry.bytes)
+        }
         for instance in entry.instances {
             end(instance, "its shard of \(entry.bytes) bytes does not fit into the memory budget of \(total) bytes")
+        }
+    }
+
+    /// Wants again what did not fit and may now.
+    func wantAgain() {
+        for key in postponed {
+            guard let entry = byKey[key] else {
+                postponed.remove(key)
+                continue
+            }
+            guard entry.bytes <= residency.budget - residency.pinned else { continue }
+            postponed.remove(key)
+            residency.want(key)
         }
     }
 }

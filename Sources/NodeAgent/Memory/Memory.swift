@@ -19,6 +19,8 @@ final class Memory {
     private struct Waiting {
         let owner: UInt64
         let bytes: Int
+        /// Processes of experts leave room for the shards of one layer.
+        var isWorker = false
         let granted: () -> Void
     }
 
@@ -32,6 +34,8 @@ final class Memory {
     var entries: [ShardDigest: ShardEntry] = [:]
     var byKey: [UInt64: ShardEntry] = [:]
     var nextKey: UInt64 = 1
+    /// Shards that did not fit beside the processes of the moment.
+    var postponed: Set<UInt64> = []
     /// Numbers of models, by name.
     var models: [Substring: Int] = [:]
     /// Reserved for each process and for each router's sequences, by instance.
@@ -83,7 +87,8 @@ final class Memory {
         } else if workerBytes + bytes > mostWorkerBytes {
             endIdle(bytes)
         }
-        waitingProcesses.append(Waiting(owner: instance.id, bytes: bytes, granted: granted))
+        waitingProcesses.append(
+            Waiting(owner: instance.id, bytes: bytes, isWorker: instance.spec.runtime == .expert, granted: granted))
         advance()
     }
 
@@ -132,6 +137,9 @@ final class Memory {
     /// What daemons and routers take.
     private var base: Int { daemons + MemoryCost.margin + floors.values.reduce(0) { $0 + $1.own } }
 
+    /// What shards of experts could have at most.
+    var mostShardBytes: Int { total - base }
+
     /// What one layer's experts need.
     private var workingSet: Int { floors.values.map(\.workingSet).max() ?? 0 }
 
@@ -144,7 +152,7 @@ final class Memory {
     /// idle processes stay before idle shards do, as long as some room is left for shards to come and go in.
     private var mostWorkerBytes: Int {
         let room = max(0, total - base - sequenceBytes)
-        return room - max(workingSet, room / 6)
+        return room - max(workingSet / 2, room / 6)
     }
 
     // MARK: Making room
@@ -169,14 +177,14 @@ final class Memory {
     }
 
     private func step() {
-        while let next = waitingProcesses.first, fits(next.bytes) {
+        while let next = waitingProcesses.first, fits(next) {
             waitingProcesses.removeFirst()
             processes[next.owner, default: 0] += next.bytes
             processBytes += next.bytes
             loop.soon(next.granted)
         }
         while waitingProcesses.isEmpty, let next = waitingSequences.first, sequenceBytes + next.bytes + floor <= total,
-            fits(next.bytes)
+            fits(next)
         {
             waitingSequences.removeFirst()
             sequences[next.owner, default: 0] += next.bytes
@@ -188,13 +196,17 @@ final class Memory {
             wanted = next.bytes
         }
         residency.budget = max(0, free - wanted)
+        wantAgain()
         moveShards()
         // No shard can go any more.
-        if !waitingProcesses.isEmpty, residency.leaving == 0, !fits(wanted) { endIdle(wanted) }
+        if let next = waitingProcesses.first, residency.leaving == 0, !fits(next) { endIdle(wanted) }
     }
 
     /// What shards may take.
     private var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }
 
-    private func fits(_ bytes: Int) -> Bool { residency.used + bytes <= free }
+    private func fits(_ next: Waiting) -> Bool {
+        guard residency.used + next.bytes <= free else { return false }
+        return !next.isWorker || workerBytes + next.bytes <= mostWorkerBytes
+    }
 }

@@ -130,7 +130,9 @@ struct ExpertLaneTests {
         #expect(caller.worker.status.snapshot.active == 0)
     }
 
-    @Test("A shard whose room is taken back is dropped when idle, kept when a call comes first, and read again when called")
+    @Test(
+        "A shard whose room is taken back is dropped when idle, kept when a call comes first, and read again when called"
+    )
     func residency() throws {
         let caller = try Self.caller()
         Self.fill(caller, rows: 1)
