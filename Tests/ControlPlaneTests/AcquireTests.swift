@@ -91,13 +91,26 @@ import Wire
     @Test("When the store cannot reserve numbers the caller is told why, and nothing starts")
     func storeFails() async throws {
         let store = MemoryStore()
-        let (_, node) = try await plane(store)
+        _ = try store.deploy(draft())
         store.fail(with: .init(code: "disk_full", message: "no space"))
+        let (_, node) = try await plane(store, deployed: [])
         guard case .denied(_, "disk_full", _)? = await node.acquire(["m/router"]) else {
             Issue.record("granted")
             return
         }
         #expect(node.spawned.isEmpty)
+    }
+
+    @Test("A store that cannot be written any more keeps no instance from starting")
+    func storeFailsLater() async throws {
+        let store = MemoryStore()
+        let (_, node) = try await plane(store)
+        store.fail(with: .init(code: "disk_full", message: "no space"))
+        guard case .granted? = await node.acquire(["m/router"]) else {
+            Issue.record("denied")
+            return
+        }
+        #expect(node.spawned.count == 1)
     }
 
     @Test("When the session with node ends, its instances are forgotten and start anew with the next session")
