@@ -128,8 +128,13 @@ let package = Package(
         tests("ControlStoreTests", ["ControlStore", "FunctionModel", grdb]),
         tests(
             "ControlPlaneTests",
-            ["ControlPlane", "ControlStore", "FunctionModel", "Scheduler", "Wire", "Syscall", nioCore, nioEmbedded, logging]),
-        tests("GatewayTests", ["Gateway", "ControlPlane", "FunctionModel", "Wire", httpTypes, nioPosix, logging]),
+            [
+                "ControlPlane", "ControlStore", "FunctionModel", "Scheduler", "Wire", "Syscall", nioCore, nioEmbedded,
+                logging,
+            ]),
+        tests(
+            "GatewayTests",
+            ["Gateway", "ControlPlane", "FunctionModel", "Syscall", "Wire", httpTypes, nioPosix, logging]),
         tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
         tests("ModelImportTests", ["ModelImport", "FunctionModel", "Shard", "Kernels", "Syscall", "Wire", crypto]),
         tests(

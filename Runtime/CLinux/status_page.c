@@ -55,6 +55,6 @@ bool locum_shard_move(struct locum_status_page *page, uint32_t from, uint32_t to
     return true;
 }
 
-void locum_shard_wait(const struct locum_status_page *page, uint32_t state, int64_t timeout_ns) {
-    locum_futex_wait_shared(&page->shard, state, timeout_ns);
+void locum_shard_wait(const struct locum_status_page *page, uint32_t state) {
+    locum_futex_wait_shared(&page->shard, state);
 }

@@ -63,17 +63,18 @@ int locum_timer_set(int fd, uint64_t nanoseconds) {
 
 int locum_event_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
-int locum_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns) {
+static int futex_wait(const uint32_t *word, int operation, uint32_t expected, int64_t timeout_ns) {
     struct timespec wait = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns < 0 ? NULL : &wait, NULL, 0);
+    return (int)syscall(SYS_futex, word, operation, expected, timeout_ns < 0 ? NULL : &wait, NULL, 0);
+}
+int locum_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns) {
+    return futex_wait(word, FUTEX_WAIT_PRIVATE, expected, timeout_ns);
 }
 int locum_futex_wake(const uint32_t *word, int count) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
-
-int locum_futex_wait_shared(const uint32_t *word, uint32_t expected, int64_t timeout_ns) {
-    struct timespec wait = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &wait, NULL, 0);
+int locum_futex_wait_shared(const uint32_t *word, uint32_t expected) {
+    return futex_wait(word, FUTEX_WAIT, expected, -1);
 }
 int locum_futex_wake_shared(const uint32_t *word, int count) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);

@@ -85,7 +85,7 @@ final class StatusPage {
     /// True when the state was `from`; whoever waits is woken.
     func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(page, from, to) }
     /// Sleeps while the state is `state`; may return early.
-    func waitForShard(while state: UInt32) { locum_shard_wait(page, state, -1) }
+    func waitForShard(while state: UInt32) { locum_shard_wait(page, state) }
     /// What is counted so far.
     var snapshot: locum_status_page { locum_status_read(page) }
 }

@@ -69,40 +69,28 @@ extension Controller {
         }
         statistics.coldStarts += 1
         habits[function.id, default: KeepAlive()].arrived(at: now())
-        return InstanceSpec(
+        var spec = InstanceSpec(
             instance: id, function: function.id, name: function.name,
             runtime: function.runtime == .router ? .router : .expert, digest: function.digest, lanes: settings.lanes,
-            callees: callees, sequences: function.runtime == .router ? UInt16(clamping: settings.sequences) : 0,
-            functionsAtOnce: functionsAtOnce(of: function),
-            layer: UInt16(clamping: FunctionLayer.first(of: function.name)), overhead: overhead(of: function),
-            workingSet: workingSet(of: function))
-    }
-
-    /// Memory that an instance takes beside its shard and its sequences.
-    private func overhead(of function: FunctionRecord) -> UInt64 {
+            callees: callees, layer: UInt16(clamping: FunctionLayer.first(of: function.name)))
         switch function.runtime {
-        case .expert: UInt64(MemoryCost.worker(lanes: Int(settings.lanes)))
-        case .router: UInt64(max(0, catalog.model(function.model)?.manifest.routerOverhead ?? 0))
+        case .expert: spec.overhead = UInt64(MemoryCost.worker(lanes: Int(settings.lanes)))
+        case .router: provide(for: function, &spec)
         }
+        return spec
     }
 
-    /// How many of its functions a router may count on having room for together, whatever sequences take; 0: all.
-    private func functionsAtOnce(of function: FunctionRecord) -> UInt16 {
-        guard function.runtime == .router, memory.budget > 0, let model = catalog.model(function.model) else {
-            return 0
-        }
-        let shape = model.manifest.memoryShape(lanes: Int(settings.lanes))
-        let largest = MemoryCost.pages(shape.functions.map(\.bytes).max() ?? 0) + MemoryCost.worker(lanes: shape.lanes)
-        let fixed =
-            MemoryCost.daemons + MemoryCost.margin + MemoryCost.pages(shape.routerShard) + shape.routerOverhead
-            + settings.sequences * shape.context * shape.sequenceBytesPerToken
-        let fit = max(0, Int(clamping: memory.budget) - fixed) / max(1, largest)
-        return fit >= shape.functions.count ? 0 : UInt16(clamping: max(shape.functionsPerLayer, fit))
-    }
-
-    private func workingSet(of function: FunctionRecord) -> UInt64 {
-        guard function.runtime == .router, let model = catalog.model(function.model) else { return 0 }
-        return UInt64(MemoryCost.workingSet(model.manifest.memoryShape(lanes: Int(settings.lanes))))
+    /// What a router is to have room for: its process, its sequences, and at any time one layer's functions.
+    private func provide(for router: FunctionRecord, _ spec: inout InstanceSpec) {
+        spec.sequences = UInt16(clamping: settings.sequences)
+        guard let manifest = catalog.model(router.model)?.manifest else { return }
+        let shape = manifest.memoryShape(lanes: Int(settings.lanes))
+        spec.overhead = UInt64(max(0, manifest.routerOverhead))
+        spec.workingSet = UInt64(MemoryCost.workingSet(shape))
+        guard memory.budget > 0 else { return }
+        spec.functionsAtOnce = UInt16(
+            clamping: MemoryCost.functionsAtOnce(
+                shape, budget: Int(clamping: memory.budget), sequences: settings.sequences))
     }
 
     private func instanceNumber() throws(ControlFailure) -> UInt64 {

@@ -24,8 +24,6 @@ final class InstanceTable {
     private var instances: [UInt64: Instance] = [:]
     private var byFunction: [UInt64: [Instance]] = [:]
     private var functionByName: [String: UInt64] = [:]
-    /// Live instances per shard.
-    private var shardUse: [ShardDigest: Int] = [:]
 
     var onReady: (Instance) -> Void = { _ in }
     /// It takes no links any more; those it has are lost or about to be.
@@ -58,7 +56,7 @@ final class InstanceTable {
 
     var all: [Instance] { Array(instances.values) }
     func instance(_ id: UInt64) -> Instance? { instances[id] }
-    func uses(_ digest: ShardDigest) -> Bool { shardUse[digest] != nil }
+    func uses(_ digest: ShardDigest) -> Bool { instances.values.contains { $0.digest == digest } }
     func function(named name: String) -> UInt64? { functionByName[name] }
 
     /// The instance to use for a function: a ready one, else one on its way, else one whose end control has
@@ -107,7 +105,6 @@ final class InstanceTable {
         }
         byFunction[spec.function, default: []].append(instance)
         functionByName[spec.name] = spec.function
-        shardUse[digest, default: 0] += 1
         instance.timer = loop.after(Self.startTimeout) { [weak self, weak instance] in
             self?.end(instance, "it was not ready after \(Self.startTimeout / 1_000_000_000) s")
         }
@@ -189,8 +186,6 @@ final class InstanceTable {
             byFunction[function] = nil
             if functionByName[instance.spec.name] == function { functionByName[instance.spec.name] = nil }
         }
-        let users = (shardUse[instance.digest] ?? 1) - 1
-        shardUse[instance.digest] = users > 0 ? users : nil
         memory.detach(instance)
         memory.release(instance)
         onGone(instance, status, reason)

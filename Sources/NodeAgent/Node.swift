@@ -71,7 +71,7 @@ public final class Node {
         zygote = ZygoteSupervisor(loop, launch: launcher.zygote)
         let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
         memory = Memory(
-            loop, store, total: options.memory ?? MemoryLimit.standard().bytes, prediction: options.prediction)
+            loop, store, total: options.memory ?? MemoryLimit.standard(), prediction: options.prediction)
         instances = InstanceTable(loop, store, zygote, memory, WorkerIdentity(map: map))
         broker = Broker(loop, instances)
         deployments = Deployments(loop, store, launch: launcher.importer)

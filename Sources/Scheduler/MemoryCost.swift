@@ -3,7 +3,7 @@
 // hold them against /proc.
 
 /// A model's shape as far as memory is concerned.
-public struct MemoryShape: Sendable, Equatable {
+public struct MemoryShape: Sendable {
     /// Bytes of the router's shard.
     public var routerShard: Int
     /// Bytes of each expert function's shard, and the MoE layer (from 0) of its first expert.
@@ -26,12 +26,6 @@ public struct MemoryShape: Sendable, Equatable {
         (self.routerShard, self.functions, self.functionsPerLayer) = (routerShard, functions, functionsPerLayer)
         (self.routerOverhead, self.sequenceBytesPerToken) = (routerOverhead, sequenceBytesPerToken)
         (self.context, self.lanes) = (context, lanes)
-    }
-
-    public static func == (a: Self, b: Self) -> Bool {
-        a.routerShard == b.routerShard && a.functions.elementsEqual(b.functions, by: ==)
-            && a.functionsPerLayer == b.functionsPerLayer && a.routerOverhead == b.routerOverhead
-            && a.sequenceBytesPerToken == b.sequenceBytesPerToken && a.context == b.context && a.lanes == b.lanes
     }
 }
 
@@ -59,8 +53,22 @@ public enum MemoryCost {
     /// The smallest budget that serves a model alone: daemons, the router, one sequence of the whole context, one
     /// layer's functions.
     public static func minimum(_ shape: MemoryShape) -> Int {
-        daemons + margin + pages(shape.routerShard) + shape.routerOverhead
-            + shape.sequenceBytesPerToken * shape.context + workingSet(shape)
+        fixed(shape, sequences: shape.sequenceBytesPerToken * shape.context) + workingSet(shape)
+    }
+
+    /// How many functions a router may count on having room for together, whatever its sequences take; 0: all.
+    /// - Parameter sequences: most at once.
+    public static func functionsAtOnce(_ shape: MemoryShape, budget: Int, sequences: Int) -> Int {
+        let largest = pages(shape.functions.map(\.bytes).max() ?? 0) + worker(lanes: shape.lanes)
+        let taken = fixed(shape, sequences: sequences * shape.context * shape.sequenceBytesPerToken)
+        let fit = max(0, budget - taken) / max(1, largest)
+        return fit >= shape.functions.count ? 0 : max(shape.functionsPerLayer, fit)
+    }
+
+    private static func fixed(_ shape: MemoryShape, sequences: Int) -> Int {
+        fixed(
+            routerShard: shape.routerShard, routerOverhead: shape.routerOverhead, sequences: sequences, functions: 0,
+            lanes: shape.lanes)
     }
 
     /// Tokens of the sequence that a prediction of speed reckons with.

@@ -6,6 +6,7 @@ import Glibc
 import Logging
 import NIOPosix
 import Synchronization
+import Syscall
 import Wire
 
 @testable import Gateway
@@ -115,16 +116,18 @@ struct RunningGateway: Sendable {
     }
 
     /// A request as text; answers all that comes until the server has nothing more to say.
-    func exchange(_ request: String) async -> String {
-        await blocking { [port] in
+    func exchange(_ request: String) async throws -> String {
+        try await blocking { [port] in
             let client = Client(port: port)
             client.send(request)
             return client.readAnswer()
         }
     }
 
-    func post(_ path: String, _ body: String, headers: String = "Content-Type: application/json\r\n") async -> String {
-        await exchange(
+    func post(_ path: String, _ body: String, headers: String = "Content-Type: application/json\r\n") async throws
+        -> String
+    {
+        try await exchange(
             "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(headers)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
         )
     }
@@ -187,22 +190,11 @@ final class Client: Sendable {
     }
 }
 
-private final class Job {
-    let run: () -> Void
-    init(_ run: @escaping () -> Void) { self.run = run }
-}
-
 /// Runs blocking work on a thread of its own: Swift's pool has as many threads as cores, and the server needs them.
-func blocking<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
-    await withCheckedContinuation { continuation in
-        let job = Unmanaged.passRetained(Job { continuation.resume(returning: body()) })
-        var thread = pthread_t()
-        pthread_create(
-            &thread, nil,
-            { raw in
-                if let raw { Unmanaged<Job>.fromOpaque(raw).takeRetainedValue().run() }
-                return nil
-            }, job.toOpaque())
-        pthread_detach(thread)
+func blocking<T: Sendable>(_ body: @escaping @Sendable () -> T) async throws -> T {
+    try await withCheckedThrowingContinuation { continuation in
+        do { try DetachedThread.start { continuation.resume(returning: body()) } } catch {
+            continuation.resume(throwing: error)
+        }
     }
 }

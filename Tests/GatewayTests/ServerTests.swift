@@ -22,7 +22,7 @@ import Wire
 
     @Test("A completion is answered whole")
     func whole() async throws {
-        let answer = await RunningGateway().post("/v1/completions", body)
+        let answer = try await RunningGateway().post("/v1/completions", body)
         #expect(status(answer) == 200)
         let value = try JSONReader.read(Array(payload(answer).utf8))
         #expect(value["choices"]?.text.contains(#""text":"Once upon\n\"a\" time""#) == true)
@@ -33,7 +33,7 @@ import Wire
     @Test("A stream has a data line per chunk, then usage with no choices, then [DONE]")
     func stream() async throws {
         let gateway = await RunningGateway()
-        let answer = await gateway.post(
+        let answer = try await gateway.post(
             "/v1/chat/completions",
             #"{"model":"m","messages":[{"role":"user","content":"a"}],"stream":true,"stream_options":{"include_usage":true}}"#
         )
@@ -48,7 +48,7 @@ import Wire
 
     @Test("Without include_usage no chunk speaks of usage")
     func noUsage() async throws {
-        let answer = await RunningGateway().post("/v1/completions", #"{"model":"m","prompt":"ab","stream":true}"#)
+        let answer = try await RunningGateway().post("/v1/completions", #"{"model":"m","prompt":"ab","stream":true}"#)
         let events = events(answer)
         #expect(events.count == 5 && events.last == "[DONE]")
         #expect(!answer.contains("usage"))
@@ -63,55 +63,60 @@ import Wire
         ] {
             gateway.control.mood.withLock { $0 = .fails(code: code) }
             for streams in ["true", "false"] {
-                let answer = await gateway.post("/v1/completions", #"{"model":"m","prompt":"ab","stream":\#(streams)}"#)
+                let answer = try await gateway.post(
+                    "/v1/completions", #"{"model":"m","prompt":"ab","stream":\#(streams)}"#)
                 #expect(status(answer) == expected, "\(code)")
                 #expect(answer.contains("it failed: \(code)"))
             }
         }
         gateway.control.mood.withLock { $0 = .failsLater }
-        let answer = await gateway.post("/v1/completions", #"{"model":"m","prompt":"ab","stream":true}"#)
+        let answer = try await gateway.post("/v1/completions", #"{"model":"m","prompt":"ab","stream":true}"#)
         #expect(status(answer) == 200)
         #expect(events(answer).last?.hasPrefix(#"{"error":{"message":"it died""#) == true)
-        #expect(status(await gateway.post("/v1/completions", body)) == 503)
+        #expect(status(try await gateway.post("/v1/completions", body)) == 503)
     }
 
     @Test("A full queue is 429 with Retry-After; an unknown model is 404 with OpenAI's code")
     func refusals() async throws {
         let gateway = await RunningGateway()
         gateway.control.mood.withLock { $0 = .refuses(code: "queue_full") }
-        let full = await gateway.post("/v1/completions", body)
+        let full = try await gateway.post("/v1/completions", body)
         #expect(status(full) == 429 && full.lowercased().contains("retry-after: 1"))
-        let unknown = await gateway.post("/v1/completions", #"{"model":"x","prompt":"ab"}"#)
+        let unknown = try await gateway.post("/v1/completions", #"{"model":"x","prompt":"ab"}"#)
         #expect(
             status(unknown) == 404 && unknown.contains(#""code":"model_not_found""#)
                 && unknown.contains(#""param":"model""#))
         #expect(
-            status(await gateway.exchange("GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            status(
+                try await gateway.exchange("GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
                 == 404)
     }
 
     @Test("Every wrong request gets its status and a JSON body")
     func statuses() async throws {
         let gateway = await RunningGateway()
-        func get(_ path: String, host: String = "localhost", more: String = "", method: String = "GET") async -> String
+        func get(_ path: String, host: String = "localhost", more: String = "", method: String = "GET") async throws
+            -> String
         {
-            await gateway.exchange("\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n\(more)Connection: close\r\n\r\n")
+            try await gateway.exchange(
+                "\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n\(more)Connection: close\r\n\r\n")
         }
         let cases: [(String, Int)] = [
-            (await get("/health"), 200), (await get("/v1/models"), 200), (await get("/v1/models/m"), 200),
-            (await get("/nowhere"), 404), (await get("/v1/completions"), 405),
-            (await get("/v1/models", method: "DELETE"), 405),
-            (await get("/admin/status"), 404), (await get("/health", host: "evil.example"), 403),
-            (await get("/health", more: "Origin: http://evil.example\r\n"), 403),
-            (await get("/health", more: "Origin: http://localhost:8420\r\n"), 200),
-            (await gateway.post("/v1/completions", body, headers: "Content-Type: text/plain\r\n"), 415),
-            (await gateway.post("/v1/completions", body, headers: ""), 415),
+            (try await get("/health"), 200), (try await get("/v1/models"), 200), (try await get("/v1/models/m"), 200),
+            (try await get("/nowhere"), 404), (try await get("/v1/completions"), 405),
+            (try await get("/v1/models", method: "DELETE"), 405),
+            (try await get("/admin/status"), 404), (try await get("/health", host: "evil.example"), 403),
+            (try await get("/health", more: "Origin: http://evil.example\r\n"), 403),
+            (try await get("/health", more: "Origin: http://localhost:8420\r\n"), 200),
+            (try await gateway.post("/v1/completions", body, headers: "Content-Type: text/plain\r\n"), 415),
+            (try await gateway.post("/v1/completions", body, headers: ""), 415),
             (
-                await gateway.post(
+                try await gateway.post(
                     "/v1/completions", body, headers: "Content-Type: application/json; charset=utf-8\r\n"), 200
             ),
-            (await gateway.post("/v1/completions", "{"), 400), (await gateway.post("/v1/completions", "[]"), 400),
-            (await gateway.post("/v1/completions", "{\"model\":\"m\",\"prompt\":\"a\",\"n\":99}"), 400),
+            (try await gateway.post("/v1/completions", "{"), 400),
+            (try await gateway.post("/v1/completions", "[]"), 400),
+            (try await gateway.post("/v1/completions", "{\"model\":\"m\",\"prompt\":\"a\",\"n\":99}"), 400),
         ]
         for (index, (answer, expected)) in cases.enumerated() {
             #expect(status(answer) == expected, "case \(index): \(answer)")
@@ -125,24 +130,24 @@ import Wire
     func tooLong() async throws {
         let gateway = await RunningGateway()
         let long = String(repeating: " ", count: 9 << 20)
-        #expect(status(await gateway.post("/v1/completions", long)) == 413)
+        #expect(status(try await gateway.post("/v1/completions", long)) == 413)
         let chunked =
             "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + String(long.utf8.count, radix: 16) + "\r\n"
             + long + "\r\n0\r\n\r\n"
-        #expect(status(await gateway.exchange(chunked)) == 413)
+        #expect(status(try await gateway.exchange(chunked)) == 413)
         // Also where the body is not looked at at all.
-        #expect(status(await gateway.post("/nowhere", long)) == 404)
-        #expect(status(await gateway.post("/v1/completions", long, headers: "Content-Type: text/plain\r\n")) == 415)
+        #expect(status(try await gateway.post("/nowhere", long)) == 404)
+        #expect(status(try await gateway.post("/v1/completions", long, headers: "Content-Type: text/plain\r\n")) == 415)
     }
 
     @Test("A body in broken chunks is 400 and no trouble for the next client")
     func brokenChunks() async throws {
         let gateway = await RunningGateway()
         let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        #expect(status(await gateway.exchange(head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nnonsense")) == 400)
-        #expect(status(await gateway.exchange("nonsense\r\n\r\n")) == 400)
-        #expect(status(await gateway.post("/v1/completions", body)) == 200)
+        #expect(status(try await gateway.exchange(head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nnonsense")) == 400)
+        #expect(status(try await gateway.exchange("nonsense\r\n\r\n")) == 400)
+        #expect(status(try await gateway.post("/v1/completions", body)) == 200)
     }
 
     @Test("A client that leaves ends its sequences within half a second, streaming or not, before and after tokens")
@@ -154,7 +159,7 @@ import Wire
             gateway.control.mood.withLock { $0 = mood }
             let body = #"{"model":"m","prompt":"ab","n":\#(choices),"stream":\#(stream)}"#
             let port = gateway.port
-            await blocking {
+            try await blocking {
                 let client = Client(port: port)
                 client.send(
                     "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
@@ -176,7 +181,7 @@ import Wire
         let (port, body) = (gateway.port, body)
         let request =
             "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
-        let answers = await blocking {
+        let answers = try await blocking {
             let client = Client(port: port)
             return (0..<3).map { _ in
                 client.send(request)
@@ -202,7 +207,7 @@ import Wire
         var information = stat()
         stat(path, &information)
         #expect(information.st_mode & 0o777 == 0o600)
-        let answers = await blocking {
+        let answers = try await blocking {
             [
                 "GET /admin/models", "GET /admin/models/m", "GET /admin/models/x", "DELETE /admin/models/m",
                 "GET /admin/instances",

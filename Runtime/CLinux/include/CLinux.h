@@ -83,8 +83,8 @@ int locum_timer_set(int fd, uint64_t nanoseconds);
 int locum_event_descriptor(void);
 int locum_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns /* < 0: for ever */);
 int locum_futex_wake(const uint32_t *word, int count);
-/// The same on a word that two processes share.
-int locum_futex_wait_shared(const uint32_t *word, uint32_t expected, int64_t timeout_ns);
+/// The same on a word that two processes share; waits for ever.
+int locum_futex_wait_shared(const uint32_t *word, uint32_t expected);
 int locum_futex_wake_shared(const uint32_t *word, int count);
 /// Spins for at most about `ns` nanoseconds while *word is `value`. True when it changed.
 bool locum_spin_while(const uint32_t *word, uint32_t value, uint64_t ns);
@@ -195,7 +195,7 @@ uint64_t locum_status_active(const struct locum_status_page *page);
 uint32_t locum_shard_state(const struct locum_status_page *page);
 /// True when the state was `from`; it is `to` then, and whoever waits is woken.
 bool locum_shard_move(struct locum_status_page *page, uint32_t from, uint32_t to);
-/// Sleeps while the state is `state`; may return early. timeout < 0: for ever.
-void locum_shard_wait(const struct locum_status_page *page, uint32_t state, int64_t timeout_ns);
+/// Sleeps while the state is `state`; may return early.
+void locum_shard_wait(const struct locum_status_page *page, uint32_t state);
 
 #include "CLinuxSandbox.h"

@@ -18,7 +18,7 @@ struct Processes: ParsableCommand {
             for row in try JSONDecoder().decode([InstanceReport].self, from: answer) {
                 table.add([
                     row.function, row.runtime.rawValue, row.state, "\(row.pid)",
-                    Human.bytes(UInt64(max(0, row.privateBytes))), Human.bytes(UInt64(max(0, row.shardResidentBytes))),
+                    Human.bytes(row.privateBytes), Human.bytes(row.shardResidentBytes),
                     "\(Human.fixed(row.ageSeconds, 1)) s", "\(row.invocations)",
                 ])
             }
@@ -64,7 +64,6 @@ struct Status: ParsableCommand {
             func milliseconds(_ microseconds: Int?) -> String {
                 microseconds.map { "\(Human.fixed(Double($0) / 1000, 2)) ms" } ?? "-"
             }
-            func human(_ bytes: Int) -> String { Human.bytes(UInt64(max(0, bytes))) }
             let facts: [(String, String)] = [
                 ("version", it.version), ("node", "\(it.node), \(it.nodeConnected ? "connected" : "being started")"),
                 ("up for", "\(Human.fixed(it.uptimeSeconds, 0)) s"), ("models", "\(it.models)"),
@@ -77,9 +76,9 @@ struct Status: ParsableCommand {
                 ),
                 (
                     "memory",
-                    "\(human(it.memory.usedBytes)) of \(human(it.memory.budgetBytes)): "
-                        + "\(human(it.memory.residentShardBytes)) shards, \(human(it.memory.privateBytes)) processes, "
-                        + "\(human(it.memory.kvBytes)) sequences"
+                    "\(Human.bytes(it.memory.usedBytes)) of \(Human.bytes(it.memory.budgetBytes)): "
+                        + "\(Human.bytes(it.memory.residentShardBytes)) shards, \(Human.bytes(it.memory.privateBytes)) processes, "
+                        + "\(Human.bytes(it.memory.kvBytes)) sequences"
                 ),
                 ("invocations", "\(it.invocations)"), ("evictions", "\(it.evictions)"), ("crashes", "\(it.crashes)"),
             ]

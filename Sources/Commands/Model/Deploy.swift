@@ -68,7 +68,7 @@ struct Deploy: ParsableCommand {
                 let written = report.shardsWritten == 0 ? "nothing to write" : "\(report.shardsWritten) shards written"
                 write(
                     text: "deployed \(report.name) revision \(report.revision): \(report.functions) functions, "
-                        + "\(Human.bytes(UInt64(max(0, report.bytes)))) as \(report.quantization), \(written)\n")
+                        + "\(Human.bytes(report.bytes)) as \(report.quantization), \(written)\n")
             }
         }
     }

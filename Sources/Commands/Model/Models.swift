@@ -19,7 +19,7 @@ struct List: ParsableCommand {
             for model in try JSONDecoder().decode([ModelSummary].self, from: answer) {
                 table.add([
                     model.name, "\(model.revision)", model.architecture, Human.count(UInt64(max(0, model.parameters))),
-                    model.quantization, Human.bytes(UInt64(max(0, model.bytes))), "\(model.functions)",
+                    model.quantization, Human.bytes(model.bytes), "\(model.functions)",
                     "\(model.instances)",
                 ])
             }
@@ -42,7 +42,7 @@ struct Describe: ParsableCommand {
             let facts: [(String, String)] = [
                 ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
                 ("parameters", Human.count(UInt64(max(0, it.parameters)))),
-                ("size", Human.bytes(UInt64(max(0, it.bytes)))),
+                ("size", Human.bytes(it.bytes)),
                 ("quantization", it.quantization), ("source", it.sourceFormat), ("context", "\(it.context) tokens"),
                 ("kv cache", it.kvType), ("layers", "\(it.layers)"), ("hidden size", "\(it.hidden)"),
                 ("experts", "\(it.experts) per layer, \(it.expertsPerToken) per token"),
@@ -53,7 +53,7 @@ struct Describe: ParsableCommand {
                 fact(
                     "prediction",
                     "\(guesses.isOn ? "on" : "off, does not pay"): \(guesses.used) used, \(guesses.late) late, "
-                        + "\(guesses.wasted) wasted (\(Human.bytes(UInt64(max(0, guesses.bytesWasted))))), "
+                        + "\(guesses.wasted) wasted (\(Human.bytes(guesses.bytesWasted))), "
                         + "\(Human.fixed(guesses.secondsSaved, 2)) s saved, \(Human.fixed(guesses.secondsLost, 2)) s lost"
                 )
             }
@@ -61,7 +61,7 @@ struct Describe: ParsableCommand {
             for function in it.functions {
                 table.add([
                     function.name, function.runtime.rawValue, "\(function.experts)",
-                    Human.bytes(UInt64(max(0, function.bytes))), function.state, String(function.digest.prefix(12)),
+                    Human.bytes(function.bytes), function.state, String(function.digest.prefix(12)),
                 ])
             }
             write(text: "\n" + table.text)

@@ -32,6 +32,9 @@ struct Table {
 
 /// Amounts as a person reads them.
 enum Human {
+    /// The same of a report's number, which a daemon may have got wrong.
+    static func bytes(_ count: Int) -> String { bytes(UInt64(max(0, count))) }
+
     /// `512 B`, `130.5 KiB`, `4.9 MiB`.
     static func bytes(_ count: UInt64) -> String {
         if count < 1024 { return "\(count) B" }

@@ -1,7 +1,6 @@
 // `locum plan`: what a budget would give, before anything is written. The source's headers are read in the sandboxed
 // import, as for a deployment; disk and cores are measured for a few seconds.
 import ArgumentParser
-import CLinux
 import FoundationEssentials
 import FunctionModel
 import Kernels
@@ -56,7 +55,7 @@ struct Plan: ParsableCommand {
         try reporting {
             guard let budget = Bytes.parse(memory) else { return }
             let recording = try trace.map { try AccessTrace(decoding: try TraceReplay.read($0)) }
-            let lanes = max(1, min(64, Int(locum_allowed_cpus(nil, 0))))
+            let lanes = Up.standardThreads
             let manifest = try plan(expertsPerFunction: 1)
             let format = WeightFormat(name: manifest.quantization.lowercased()) ?? .q8_0
             let compute = try ComputeProbe.bytesPerSecond(format, threads: lanes)
@@ -98,18 +97,18 @@ struct Plan: ParsableCommand {
     }
 
     private func show(_ report: Report, _ model: SpeedModel, _ budget: Int) {
-        func human(_ bytes: Int) -> String { Human.bytes(UInt64(max(0, bytes))) }
         let manifest = model.manifest
         write(
-            text: "\(manifest.architecture), \(human(manifest.bytes)) as \(manifest.quantization), \(manifest.layers) "
+            text:
+                "\(manifest.architecture), \(Human.bytes(manifest.bytes)) as \(manifest.quantization), \(manifest.layers) "
                 + "layers of \(manifest.experts) experts, \(manifest.expertsPerToken) per token\n")
-        write(text: "disk \(human(Int(report.diskBytesPerSecond)))/s, limited by \(report.bound)\n")
+        write(text: "disk \(Human.bytes(Int(report.diskBytesPerSecond)))/s, limited by \(report.bound)\n")
         if report.fits {
             write(text: "best --experts-per-function \(report.expertsPerFunction)\n\n")
         } else {
             write(
                 text:
-                    "does not fit: the smallest budget is \(human(report.minimumBytes)) (\(report.minimumBytes) bytes)\n\n"
+                    "does not fit: the smallest budget is \(Human.bytes(report.minimumBytes)) (\(report.minimumBytes) bytes)\n\n"
             )
         }
         var table = Table(["MEMORY", "RESIDENT", "TOKENS/S", "BOUND", "FIRST TOKEN"], right: [0, 1, 2, 3, 4])
@@ -118,7 +117,7 @@ struct Plan: ParsableCommand {
         for size in others where size >= report.minimumBytes && size <= max(full, budget) {
             let it = model.predict(size)
             table.add([
-                human(size), "\(Human.fixed(it.residentFraction * 100, 0)) %", Human.fixed(it.tokensPerSecond, 1),
+                Human.bytes(size), "\(Human.fixed(it.residentFraction * 100, 0)) %", Human.fixed(it.tokensPerSecond, 1),
                 Human.fixed(it.boundTokensPerSecond, 1), "\(Human.fixed(it.firstTokenSeconds, 2)) s",
             ])
         }

@@ -152,7 +152,6 @@ struct TraceRecord: ParsableCommand {
         guard !layers.isEmpty, !functionOf.contains(-1) else {
             throw Unusable(description: "\(model.name) has no experts, or its functions do not cover them all")
         }
-        let lanes = max(1, min(64, Int(locum_allowed_cpus(nil, 0))))
         let router = model.functions.first { $0.runtime == .router }?.bytes ?? 0
         return TraceHeader(
             model: model.name, layers: layers.count, experts: model.experts, expertsPerToken: model.expertsPerToken,
@@ -160,6 +159,6 @@ struct TraceRecord: ParsableCommand {
             fixedBytes: MemoryCost.fixed(
                 routerShard: router, routerOverhead: model.routerOverhead,
                 sequences: model.sequenceBytesPerToken * min(model.context, MemoryCost.typicalSequence),
-                functions: functions.count, lanes: lanes))
+                functions: functions.count, lanes: Up.standardThreads))
     }
 }

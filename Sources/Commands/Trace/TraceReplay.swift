@@ -92,13 +92,13 @@ struct TraceReplay: ParsableCommand {
             line("", policy, "belady")
             line("hit rate", percent(report.hitRate), percent(report.beladyHitRate))
             line(
-                "bytes read", Human.bytes(UInt64(max(0, report.bytesRead))),
-                Human.bytes(UInt64(max(0, report.beladyBytesRead))))
+                "bytes read", Human.bytes(report.bytesRead),
+                Human.bytes(report.beladyBytesRead))
             line(
                 "tokens/s", Human.fixed(report.predicted, 1), "\(Human.fixed(report.boundTokensPerSecond, 1)) (bound)")
             write(
-                text: "\(report.tokens) tokens; \(Human.bytes(UInt64(shards))) for experts; "
-                    + "disk \(Human.bytes(UInt64(speed)))/s\n")
+                text: "\(report.tokens) tokens; \(Human.bytes(shards)) for experts; "
+                    + "disk \(Human.bytes(Int(speed)))/s\n")
         }
     }
 

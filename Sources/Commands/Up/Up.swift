@@ -33,6 +33,9 @@ struct Up: ParsableCommand {
         help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
     var threads: Int?
 
+    /// One per CPU, as far as workers can have them.
+    static var standardThreads: Int { max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
+
     func validate() throws {
         if let idleTimeout, Duration.milliseconds(idleTimeout) == nil {
             throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
@@ -56,10 +59,9 @@ struct Up: ParsableCommand {
         try reporting {
             let folder = daemon.folder
             let lock = try FolderLock.take(folder)
-            let cpus = Int(locum_allowed_cpus(nil, 0))
             var supervisor = try Supervisor(
                 folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Duration.milliseconds),
-                threads: threads ?? max(1, min(cpus, 64)), memory: memory.flatMap(Bytes.parse),
+                threads: threads ?? Self.standardThreads, memory: memory.flatMap(Bytes.parse),
                 prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)

@@ -39,15 +39,13 @@ public final class Sequences: Sendable {
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
     /// - Throws: `ControlFailure` `not_found`, or `queue_full`.
-    public func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<
-        RouterEvent
-    >] {
+    public func generate(
+        _ model: String, _ specs: [GenerateSpec]
+    ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
         try await controller.require(model)
         let gate = gates.withLock { gates in
-            let gate =
-                gates[model]
-                ?? SequenceGate(
-                    atOnce: controller.settings.sequences, queue: controller.settings.queue)
+            let settings = controller.settings
+            let gate = gates[model] ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue)
             gates[model] = gate
             return gate
         }

@@ -8,8 +8,6 @@ import Wire
 /// A model's predictor.
 final class Predictor {
     var gate: PredictionGate
-    /// Routers of the model are not to guess; ends by itself.
-    var isSilenced = false
     /// Guesses in a row that were not admitted.
     var denied = 0
 

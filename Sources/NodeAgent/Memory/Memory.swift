@@ -92,17 +92,14 @@ final class Memory {
         advance()
     }
 
-    /// An instance is gone: whatever was reserved for it is free. True when it still waited for room.
-    @discardableResult
-    func release(_ instance: Instance) -> Bool {
-        let waited = waitingProcesses.contains { $0.owner == instance.id }
+    /// An instance is gone: whatever was reserved for it is free.
+    func release(_ instance: Instance) {
         waitingProcesses.removeAll { $0.owner == instance.id }
         waitingSequences.removeAll { $0.owner == instance.id }
         processBytes -= processes.removeValue(forKey: instance.id) ?? 0
         sequenceBytes -= sequences.removeValue(forKey: instance.id) ?? 0
         floors[instance.id] = nil
         advance()
-        return waited
     }
 
     // MARK: Sequences

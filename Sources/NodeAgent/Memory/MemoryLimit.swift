@@ -8,12 +8,12 @@ enum MemoryLimit {
     /// What of a cgroup's limit stays free for what is not counted: page tables, sockets, an import's buffers.
     static func margin(_ limit: Int) -> Int { max(16 << 20, limit / 32) }
 
-    /// The budget in bytes and where it comes from.
-    static func standard() -> (bytes: Int, source: String) {
+    /// The budget in bytes.
+    static func standard() -> Int {
         let groups = ProcessFacts.read("/proc/self/cgroup", atMost: 16_384)
         let host = hostBytes()
-        if let limit = groupLimit(groups), limit < host { return (limit - margin(limit), "cgroup") }
-        return (host / 5 * 4, "host")
+        if let limit = groupLimit(groups), limit < host { return limit - margin(limit) }
+        return host / 5 * 4
     }
 
     /// The lowest limit of this process's memory cgroup and those above it, v2 or v1; nil when there is none.
