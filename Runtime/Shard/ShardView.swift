@@ -33,6 +33,14 @@ public import Kernels
         }
     }
 
+    /// Bytes of the header in whole pages, as far as the first bytes of a shard tell: a page when none are known.
+    /// Nothing is checked.
+    public static func headerBytes(of first: UnsafeRawBufferPointer) -> Int {
+        guard first.count >= ShardLayout.fixedBytes else { return ShardLayout.page }
+        let entries = UInt32(littleEndian: unsafe first.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
+        return ShardLayout.headerBytes(entries: min(Int(entries), ShardLayout.mostEntries))
+    }
+
     /// The entry of that name, nil when there is none.
     public func entry(_ role: ShardRole, layer: Int = 0, expert: Int = 0) -> ShardEntry? {
         let key = ShardKey(role: role, layer: layer, expert: expert)

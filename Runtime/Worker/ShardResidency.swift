@@ -8,6 +8,7 @@
 // when node's message reaches it, and a call under way is never robbed of them.
 import CLinux
 import Glibc
+import Shard
 import Syscall
 import Wire
 
@@ -75,6 +76,38 @@ final class ShardResidency: @unchecked Sendable {
             _ = status.moveShard(from: LOCUM_SHARD_DROPPING, to: LOCUM_SHARD_ABSENT)
             tell(.dropped)
         }
+    }
+
+    /// Reads the whole shard when there is room for it.
+    /// - Throws: `ShardError` when it cannot be read.
+    func enterAtStart() throws(ShardError) {
+        if enter(at: 0) == nil { throw unreadable() }
+    }
+
+    /// Reads the shard if that was granted before the start, else its header and nothing more.
+    /// - Throws: `ShardError` when it cannot be read.
+    func readHeader() throws(ShardError) {
+        settle()
+        switch status.shardState {
+        case LOCUM_SHARD_RESIDENT: return
+        case LOCUM_SHARD_UNREADABLE: throw unreadable()
+        default: break
+        }
+        shard.expectRandomAccess(true)
+        defer { shard.expectRandomAccess(false) }
+        // The first page says how many there are.
+        var known = 0
+        while true {
+            let bytes = UnsafeRawBufferPointer(start: shard.base, count: known)
+            let needed = min(ShardView.headerBytes(of: bytes), shard.count)
+            if needed <= known { return }
+            guard locum_populate(shard.base, needed) == 0 else { throw unreadable() }
+            known = needed
+        }
+    }
+
+    private func unreadable() -> ShardError {
+        ShardError(.damaged, "its bytes cannot be read: the disk failed, or the file was cut off")
     }
 
     private func populate() -> Bool { locum_populate(shard.base, shard.count) == 0 }

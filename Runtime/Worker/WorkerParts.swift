@@ -34,8 +34,9 @@ final class WorkerParts {
     let functionsAtOnce: Int
     let residency: ShardResidency
 
-    /// Maps and checks, and closes the two descriptors. A router's shard is in memory when this returns; of an
-    /// expert's only the header is, which is read page by page so that nothing else comes with it.
+    /// Maps and checks, and closes the two descriptors. A router's shard is in memory when this returns, and an
+    /// expert's if there was room for it when it was started; else of an expert's only the header is, which is read
+    /// page by page so that nothing else comes with it. Nothing is looked at before it is known to be readable.
     init(_ context: WorkerContext) throws {
         let file = Descriptor(owning: context.shard)
         let page = Descriptor(owning: context.statusPage)
@@ -46,14 +47,10 @@ final class WorkerParts {
         let mapping = try Mapping(file.raw, count: bytes, writable: false)
         status = try StatusPage(page.raw)
         residency = ShardResidency(mapping, status: status, channel: context.channel)
-        if context.runtime == .router {
-            guard residency.enter(at: 0) != nil else {
-                throw ShardError(.damaged, "it cannot be read (\(SyscallError(stage: "read it"))); see `locum verify`")
-            }
-        } else {
-            mapping.expectRandomAccess(true)
+        switch context.runtime {
+        case .router: try residency.enterAtStart()
+        case .expert: try residency.readHeader()
         }
-        defer { if context.runtime == .expert { mapping.expectRandomAccess(false) } }
         shard = try ShardView(validating: UnsafeRawBufferPointer(start: mapping.base, count: bytes))
         (name, cpus, sequences) = (context.name, context.cpus, context.sequences)
         functionsAtOnce = context.functionsAtOnce

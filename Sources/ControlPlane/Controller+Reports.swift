@@ -47,7 +47,8 @@ extension Controller {
         _ = await usage(detailed: false)
         guard let model = catalog.model(name) else { throw unknown("model", name) }
         let functions = model.functions.map {
-            FunctionReport($0, state: table.live(function: $0.id)?.state.name ?? "none")
+            FunctionReport(
+                $0, state: table.live(function: $0.id)?.state.name ?? (faults[$0.id] == nil ? "none" : "faulty"))
         }
         let prediction = predictions.first { $0.model == name }.map {
             PredictionReport(

@@ -78,6 +78,8 @@ public actor Controller {
     /// How often each function is called, and the calls of its instance that were counted.
     var habits: [UInt64: KeepAlive] = [:]
     var counted: [UInt64: UInt64] = [:]
+    /// Functions whose last instance found its shard bad, and how.
+    var faults: [UInt64: String] = [:]
     /// Looks at idle instances; exists only while there are instances.
     var watch: Task<Void, Never>?
 

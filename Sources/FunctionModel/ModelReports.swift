@@ -42,7 +42,7 @@ public struct FunctionReport: Codable, Sendable, Equatable {
     public var digest: String
     public var bytes: Int
     public var experts: Int
-    /// `starting`, `ready`, `draining`, or `none`.
+    /// `starting`, `ready`, `draining`, `none`, or `faulty`: none, and the last one could not read its shard.
     public var state: String
 
     public init(_ record: FunctionRecord, state: String) {

@@ -14,6 +14,7 @@ extension Broker {
                 missing.append(position)
                 continue
             }
+            if let fault = instance.fault { return fail(acquisition, fault) }
             if instance.state == .ready {
                 acquisition.link(position, to: instance)
             } else {
@@ -48,6 +49,7 @@ extension Broker {
             case .function(let function): functions.append(function)
             }
         }
+        if let failure = finalFailure(acquisition, asked) { return fail(acquisition, failure) }
         guard acquisition.mayAsk(asked) else { return fail(acquisition, crashed(acquisition, asked)) }
         let number = number()
         let (instance, uid) = acquisition.caller.identity
@@ -64,6 +66,15 @@ extension Broker {
         }
     }
 
+    /// What was asked for once and came to nothing in a way that another try would, too.
+    private func finalFailure(_ acquisition: Acquisition, _ positions: [Int]) -> NodeAgentError? {
+        for position in positions where !acquisition.isWarm(position) {
+            guard case .function(let function) = acquisition.targets[position] else { continue }
+            if let failure = failures[function], failure.isFinal { return failure }
+        }
+        return nil
+    }
+
     private func crashed(_ acquisition: Acquisition, _ positions: [Int]) -> NodeAgentError {
         let target = positions.first.map { acquisition.targets[$0] }
         var reason = acquisition.lastReason
@@ -71,7 +82,7 @@ extension Broker {
         switch target {
         case .function(let function):
             subject = "function \(function)"
-            reason = reason ?? failures[function]
+            reason = reason ?? failures[function]?.message
         case .name(let name): subject = name
         case nil: break
         }
@@ -168,7 +179,14 @@ extension Broker {
     }
 
     /// An instance could not be ordered; control has been told.
-    func failedToStart(_ spec: InstanceSpec, _ reason: String) { failures[spec.function] = reason }
+    func failedToStart(_ spec: InstanceSpec, _ error: NodeAgentError) { failures[spec.function] = error }
+
+    /// An instance's shard is bad: who waits for it waits for nothing.
+    func instanceFaulty(_ instance: Instance, _ fault: NodeAgentError) {
+        let waiters = instance.waiters
+        instance.waiters = []
+        for (acquisition, _) in waiters where acquisition.isOpen { fail(acquisition, fault) }
+    }
 
     private func release(_ instance: Instance, _ reason: String) {
         let waiters = instance.waiters

@@ -25,7 +25,7 @@ final class Broker {
     /// Since when somebody waits for a function that has no instance: where its cold start begins.
     var wantedSince: [Acquisition.Target: UInt64] = [:]
     /// Why the last instance of a function could not be started at all.
-    var failures: [UInt64: String] = [:]
+    var failures: [UInt64: NodeAgentError] = [:]
     /// Functions linked without asking control, since its session began.
     var warm: UInt64 = 0
     /// Asks control; false when there is no session.

@@ -57,6 +57,8 @@ final class Instance {
     var awaitsAccepted = false
     /// Control was asked to end it for others' sake.
     var isSuperfluous = false
+    /// What is wrong with its shard. Until it is gone, whoever wants it is told so instead of waiting for another one.
+    var fault: NodeAgentError?
     /// Links that callers have to it.
     var links: Set<UInt64> = []
     /// Acquisitions that wait for it to be ready (or gone), with the position in their list.

@@ -34,8 +34,8 @@ final class InstanceTable {
     var onRequest: (Instance, InvokeRequest) -> Void = { _, _ in }
     /// Idle instances whose memory others need.
     var onSuperfluous: ([UInt64]) -> Void = { _ in }
-    /// Its shard cannot be read.
-    var onUnreadable: (_ instance: Instance, _ reason: String) -> Void = { _, _ in }
+    /// Its shard is bad: it has a `fault`.
+    var onFault: (_ instance: Instance, _ fault: NodeAgentError) -> Void = { _, _ in }
     var onAccepted: (Instance) -> Void = { _ in }
 
     init(
@@ -206,7 +206,11 @@ final class InstanceTable {
             gone(instance, status: -1, reason: "it could not be started: \(error)")
         case .exited(let id, let status):
             guard let instance = instances[id] else { return }
-            gone(instance, status: status, reason: instance.reason ?? "\(ExitReason(status: status))")
+            instance.channel?.hearLastWords()
+            let exit = ExitReason(status: status)
+            // A page of a mapped file that was not there: the file was cut off, or the disk failed.
+            if exit.signal == SIGBUS, instance.fault == nil { shardIsBad(instance, "could not be read: \(exit)") }
+            gone(instance, status: status, reason: instance.reason ?? "\(exit)")
         }
     }
 
@@ -230,7 +234,10 @@ final class InstanceTable {
             case (.loaded(let nanoseconds), _): memory.loaded(instance, nanoseconds)
             case (.dropped, _): memory.dropped(instance)
             case (.kept, _): memory.kept(instance)
-            case (.unreadable(let number), _): unreadable(instance, number)
+            case (.unreadable(let number), _):
+                memory.unreadable(instance)
+                shardIsBad(instance, "cannot be read: \(SyscallError(stage: "read it", errno: number))")
+            case (.failed("bad_shard", let message), _): shardIsBad(instance, "is bad: \(message.prefix(1000))")
             case (.failed(let code, let message), _): end(instance, "\(message.prefix(1000)) (\(code.prefix(64)))")
             case (let request, .router): onRequest(instance, request)
             case (_, .expert): throw NodeAgentError.badRequest("it made a request that an expert may not make")
@@ -240,12 +247,17 @@ final class InstanceTable {
         }
     }
 
-    /// Callers get their answer first; then it goes, and the next instance tries again.
-    private func unreadable(_ instance: Instance, _ number: Int32) {
-        memory.unreadable(instance)
-        let reason = "its shard \(instance.digest) cannot be read: \(SyscallError(stage: "read it", errno: number))"
-        onUnreadable(instance, reason)
-        loop.after(Self.lastWords) { [weak self, weak instance] in self?.end(instance, reason) }
+    /// Whoever waits for it or asks in the next moment is told why; then it goes, and whoever asks later has another
+    /// instance try: the disk may be well again.
+    private func shardIsBad(_ instance: Instance, _ what: String) {
+        guard instance.fault == nil else { return }
+        let fault = NodeAgentError(
+            code: "bad_shard",
+            message: "the shard \(instance.digest) of \(instance.spec.name) \(what); `locum verify` says more, and deploying "
+                + "the model again writes it anew")
+        instance.fault = fault
+        onFault(instance, fault)
+        loop.after(Self.lastWords) { [weak self, weak instance] in self?.end(instance, fault.message) }
     }
 
     private func becomeReady(_ instance: Instance) {

@@ -82,7 +82,7 @@ extension Node {
                 .exited(
                     instance: spec.instance, status: -1, evicted: false, reason: error.message,
                     InstanceUsage(instance: spec.instance)))
-            broker.failedToStart(spec, error.message)
+            broker.failedToStart(spec, error)
         }
     }
 

@@ -119,7 +119,11 @@ public final class Node {
         instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
         instances.onRequest = { [unowned self] in routerRequest($1, from: $0) }
         instances.onSuperfluous = { [unowned self] in _ = tellControl(.superfluous(instances: $0)) }
-        instances.onUnreadable = { [unowned self] in log("\($0.spec.name): \($1)") }
+        instances.onFault = { [unowned self] instance, fault in
+            log(fault.message)
+            _ = tellControl(.faulty(instance: instance.id, message: fault.message))
+            broker.instanceFaulty(instance, fault)
+        }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
         broker.ask = { [unowned self] in tellControl($0) }
         deployments.tell = { [unowned self] in tellControl($0) }

@@ -2,7 +2,7 @@
 
 /// A failure of the node: a stable code, and what failed, on what, why and what to do.
 public struct NodeAgentError: Error, Sendable, CustomStringConvertible {
-    /// `bad_request`, `denied`, `unavailable`, `crashed`, `exhausted`, `busy`, `broken`, `locked`, …
+    /// `bad_request`, `bad_shard`, `shard_missing`, `denied`, `unavailable`, `crashed`, `exhausted`, `busy`, `broken`, `locked`, …
     public let code: String
     public let message: String
 
@@ -11,6 +11,9 @@ public struct NodeAgentError: Error, Sendable, CustomStringConvertible {
     static func badRequest(_ message: String) -> NodeAgentError {
         NodeAgentError(code: "bad_request", message: message)
     }
+
+    /// Another try would come to the same.
+    var isFinal: Bool { code == "bad_shard" || code == "shard_missing" }
 
     public var description: String { message }
 }

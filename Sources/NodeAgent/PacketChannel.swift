@@ -96,6 +96,13 @@ final class PacketChannel {
 
     // MARK: Receiving
 
+    /// Takes what a peer that has ended sent before: its last words may be why.
+    func hearLastWords() {
+        for _ in 0..<64 where isOpen && !isEnding {
+            guard receiveOne() else { return }
+        }
+    }
+
     private func handle(_ ready: Epoll.Interest) {
         if ready.contains(.writable) { flush() }
         guard !ready.isDisjoint(with: [.readable, .hungUp, .failed]) else { return }
@@ -117,6 +124,8 @@ final class PacketChannel {
             return (got, failure, fds.prefix(got < 0 ? 0 : Int(count)).map { Descriptor(owning: $0) })
         }
         if got < 0 {
+            // Said once, before what it had sent, by a peer that ended with something of ours unread.
+            if failure == ECONNRESET { return true }
             if failure != EAGAIN { end(.closed) }
             return false
         }

@@ -69,6 +69,7 @@ extension Engine {
                 dispatcher.receive(thread: thread)
             }
         } while try !dispatcher.settle()
+        for (row, error) in dispatcher.failures { space.failures[rows.lowerBound + row] = error }
         let (outputs, width) = (dispatcher.outputs, config.hidden)
         let hasShared = block.shared != nil
         forRows(rows.count) { index in

@@ -68,6 +68,7 @@ final class Engine {
 
     /// Computes a batch of at most `mostRows` rows; those of one sequence come in ascending position, each
     /// sequence continuing right behind what its cache holds. After a failure the same rows may be given again.
+    /// A row whose expert cannot be had does not fail the batch: see `failure(row:)`.
     /// - Parameter tracing: keep what the gates decide, for `gates(row:)`.
     func forward(_ batch: [BatchRow], tracing: Bool = false) throws(EngineError) {
         try space.load(batch, config)
@@ -83,6 +84,9 @@ final class Engine {
         }
         output()
     }
+
+    /// Why a row of the last `forward` has no result, if it has none; the other rows' are right.
+    func failure(row: Int) -> EngineError? { space.failures[row] }
 
     /// What the gates decided for a row of the last `forward`, if that traced.
     func gates(row: Int) -> GateTrace { space.traces.indices.contains(row) ? space.traces[row] : GateTrace() }

@@ -27,6 +27,10 @@ protocol ExpertDispatcher: AnyObject {
     /// (rows, perRow): where each pair's result (hidden,) lies once `settle` was true, until the next `plan`.
     var outputs: UnsafePointer<UnsafePointer<Float>?> { get }
 
+    /// Rows of the last work whose experts cannot be had, and why: what `outputs` lacks belongs to them. The other
+    /// rows' results are right.
+    var failures: [Int: EngineError] { get }
+
     /// Takes on a layer's work. - Throws: `EngineError` when functions cannot be had.
     func plan(_ work: ExpertWork) throws(EngineError)
 

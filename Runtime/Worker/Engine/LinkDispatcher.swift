@@ -39,6 +39,7 @@ final class LinkDispatcher: ExpertDispatcher {
     /// nothing is guessed.
     private var hintsLeft = 0
     private var hinted: [UInt32] = []
+    private(set) var failures: [Int: EngineError] = [:]
     private var left = 0
     private var tries = 0
     private var lastFailure = ""
@@ -113,6 +114,7 @@ final class LinkDispatcher: ExpertDispatcher {
         hintsLeft = max(0, hintsLeft - 1)
         self.work = work
         retired.removeAll(keepingCapacity: true)
+        failures.removeAll()
         answered.update(repeating: false, count: work.pairs)
         (left, tries) = (work.pairs, 0)
         try schedule(work)
@@ -228,7 +230,6 @@ final class LinkDispatcher: ExpertDispatcher {
         guard let work else { return true }
         let before = left
         var refused: Int?
-        var unreadable: Int?
         for thread in 0..<threads {
             for call in calls.entries(thread) {
                 switch call.outcome {
@@ -245,7 +246,10 @@ final class LinkDispatcher: ExpertDispatcher {
                 case .refused:
                     refused = call.function
                     drop(call.function)
-                case .unreadable: unreadable = call.function
+                case .unreadable:
+                    // Node knows why, and says so when the function is acquired again.
+                    drop(call.function)
+                    lastFailure = "the shard of function \(call.function) cannot be read"
                 case .gone, nil:
                     drop(call.function)
                     lastFailure = "function \(call.function) left or did not answer"
@@ -255,12 +259,6 @@ final class LinkDispatcher: ExpertDispatcher {
         calls.clear()
         if let refused {
             throw EngineError("refused", "function \(refused) refused a call or answered another one")
-        }
-        if let unreadable {
-            throw EngineError(
-                "bad_shard",
-                "the shard of the model's expert function \(unreadable) cannot be read: the disk failed, or the file was "
-                    + "cut off; `locum verify` says more, deploying the model again writes it anew")
         }
         if left == 0 {
             self.work = nil
@@ -333,23 +331,45 @@ extension LinkDispatcher {
                 missing.append(UInt32(function))
             }
         }
-        guard !missing.isEmpty else { return lanes }
+        if !missing.isEmpty { try link(missing, work) }
+        for function in missing { lanes = min(lanes, links[Int(function)]?.lanes ?? lanes) }
+        return lanes
+    }
+
+    /// Has node link the functions. What of the work calls one whose shard is bad is given up; everything else goes on.
+    private func link(_ missing: [UInt32], _ work: ExpertWork) throws(EngineError) {
         var granted: [Link]?
         while granted == nil {
             do throws(InvokeError) {
                 granted = try connection.acquire(callees: missing)
             } catch {
-                guard error.code == "crashed" else { throw EngineError(error.code, error.message) }
+                switch error.code {
+                case "bad_shard" where missing.count > 1:
+                    // Node does not say which of them.
+                    for function in missing { try link([function], work) }
+                    return
+                case "bad_shard":
+                    return giveUp(Int(missing[0]), work, because: EngineError(error.code, error.message))
                 // Node has started it several times already.
-                try retry(Self.mostTries / 2, because: error.message)
+                case "crashed": try retry(Self.mostTries / 2, because: error.message)
+                default: throw EngineError(error.code, error.message)
+                }
             }
         }
         for (link, function) in zip(granted ?? [], missing) {
-            let checked = try check(link, function: Int(function))
-            links[Int(function)] = checked
-            lanes = min(lanes, checked.lanes)
+            links[Int(function)] = try check(link, function: Int(function))
         }
-        return lanes
+    }
+
+    /// What waits for this function will not be had.
+    private func giveUp(_ function: Int, _ work: ExpertWork, because error: EngineError) {
+        let first = work.layer * expertCount
+        for slot in 0..<work.pairs where !answered[slot] {
+            guard places[first + Int(work.experts[slot])].function == function else { continue }
+            (answered[slot], results[slot]) = (true, nil)
+            failures[slot / work.perRow] = error
+            left -= 1
+        }
     }
 
     /// - Throws: `EngineError` when the instance is not of the shape that this model needs.

@@ -18,6 +18,8 @@ final class Workspace {
     private(set) var distinct = true
     /// Keeps the caches alive that `places` points into.
     private var caches: [KVCache] = []
+    /// Rows that lack an expert's share and so have no right result, and why.
+    var failures: [Int: EngineError] = [:]
     /// Per row, when the batch is traced.
     var traces: [GateTrace] = []
 
@@ -121,6 +123,7 @@ final class Workspace {
         caches.removeAll(keepingCapacity: true)
         logitRow.removeAll(keepingCapacity: true)
         logitRows = 0
+        failures.removeAll()
         distinct = true
         for row in batch {
             // Rows of one sequence stand together as a rule; where they do not, this only costs one join.

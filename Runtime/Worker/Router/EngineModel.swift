@@ -26,6 +26,7 @@ final class EngineModel: SequenceModel {
         do throws(EngineError) { try engine.forward(batch, tracing: tracing) } catch { throw RouterFailure(error) }
     }
 
+    func failure(row: Int) -> RouterFailure? { engine.failure(row: row).map { RouterFailure($0) } }
     func logits(row: Int) -> UnsafeBufferPointer<Float> { engine.logits(row: row) }
     func gates(row: Int) -> GateTrace { engine.gates(row: row) }
     func record(_ on: Bool) { engine.isRecording = on }

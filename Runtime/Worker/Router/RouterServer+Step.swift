@@ -1,5 +1,5 @@
 // One step: rows of all sequences that can go on, one forward pass, then each sequence takes its results. A
-// failed pass ends the sequences that were in it, with its reason; the router goes on.
+// failed pass ends the sequences that were in it, a failed row its own, with the reason; the router goes on.
 import Tokenizer
 import Wire
 
@@ -24,7 +24,11 @@ extension RouterServer {
         if !watchers.isEmpty { tellRoutes(served, watchers) }
         var first = 0
         for (sequence, count) in served {
-            take(sequence, count, first: first)
+            if let failure = (first..<first + count).lazy.compactMap(model.failure).first {
+                fail(sequence, failure)
+            } else {
+                take(sequence, count, first: first)
+            }
             first += count
         }
         meter.touch()

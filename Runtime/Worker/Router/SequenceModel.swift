@@ -39,6 +39,9 @@ protocol SequenceModel: AnyObject {
     /// After a failure the same rows may be given again.
     func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure)
 
+    /// Why a row of the last `forward` could not be computed, if so; its sequence cannot go on.
+    func failure(row: Int) -> RouterFailure?
+
     /// Logits (vocabulary,) of a row of the last `forward` that wanted them; valid until the next one.
     func logits(row: Int) -> UnsafeBufferPointer<Float>
 
@@ -60,6 +63,7 @@ protocol SequenceModel: AnyObject {
 
 extension SequenceModel {
     func cacheBytes(capacity: Int) -> Int { 0 }
+    func failure(row: Int) -> RouterFailure? { nil }
     func record(_ on: Bool) {}
     func routes() -> [UInt16] { [] }
 }

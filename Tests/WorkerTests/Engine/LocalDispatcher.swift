@@ -26,6 +26,7 @@ final class LocalDispatcher: ExpertDispatcher {
     deinit { results.deallocate() }
 
     var outputs: UnsafePointer<UnsafePointer<Float>?> { UnsafePointer(results) }
+    let failures: [Int: EngineError] = [:]
     func plan(_ work: ExpertWork) { self.work = work }
     func send(thread: Int) {}
     func dropRevoked() {}
