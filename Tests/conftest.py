@@ -1,4 +1,3 @@
-import os
 import sys
 from pathlib import Path
 
@@ -27,14 +26,3 @@ def tales(tmp_path_factory):
         running.deploy(TALES, "--name", "tales-moe")
         running.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")
         yield running
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leaves out what stands in open.txt, and says so (`deselected`)."""
-    if os.environ.get("LOCUM_OPEN"):
-        return
-    lines = (Path(__file__).parent / "open.txt").read_text().splitlines()
-    names = {line for line in lines if line and not line.startswith("#")}
-    left = [item for item in items if item.name in names]
-    items[:] = [item for item in items if item.name not in names]
-    config.hook.pytest_deselected(items=left)

@@ -12,6 +12,9 @@ final class InstanceTable {
     /// A worker that is not ready by then is killed: page faults of a cold shard on a slow disk included.
     static let startTimeout = UInt64.seconds(60)
 
+    /// A router without a sequence is left alone that long.
+    private static let courtesy = UInt64.milliseconds(500)
+
     /// Answers that are on their way when an instance is given up.
     private static let lastWords = UInt64.milliseconds(100)
 
@@ -133,28 +136,38 @@ final class InstanceTable {
         if instance.awaitsRoom { gone(instance, status: -1, reason: instance.reason ?? "it was not wanted any more") }
     }
 
-    /// Asks control to end expert instances that have nothing under way, those without a shard in memory first, then by how
+    /// Asks control to end instances that have nothing under way, those without a shard in memory first, then by how
     /// long they were idle, until so many bytes come free.
     private func endIdle(_ bytes: Int) {
         // Those already asked for count, too.
-        var left = bytes
-        for instance in instances.values where instance.isSuperfluous { left -= Int(clamping: instance.spec.overhead) }
+        var left = bytes - instances.values.reduce(0) { $0 + ($1.isSuperfluous ? freed(by: $1) : 0) }
         guard left > 0 else { return }
-        let idle = instances.values.filter {
-            $0.state == .ready && $0.spec.runtime == .expert && !$0.usesShard && !$0.isSuperfluous
-                && !memory.isWanted($0)
-        }
-        var chosen: [UInt64] = []
-        let order = idle.map {
+        let idle = instances.values.filter { isIdle($0) }.map {
             (instance: $0, hasShard: $0.shardState != LOCUM_SHARD_ABSENT, last: $0.page.last_active_ns)
         }
-        .sorted { ($0.hasShard ? 1 : 0, $0.last) < ($1.hasShard ? 1 : 0, $1.last) }
-        for (instance, _, _) in order where left > 0 {
+        var chosen: [UInt64] = []
+        for (instance, _, _) in idle.sorted(by: { ($0.hasShard ? 1 : 0, $0.last) < ($1.hasShard ? 1 : 0, $1.last) })
+        where left > 0 {
             chosen.append(instance.id)
             instance.isSuperfluous = true
-            left -= Int(clamping: instance.spec.overhead)
+            left -= freed(by: instance)
         }
         if !chosen.isEmpty { onSuperfluous(chosen) }
+    }
+
+    /// A router's shard goes with it; an expert's may go before.
+    private func freed(by instance: Instance) -> Int {
+        Int(clamping: instance.spec.overhead) + (instance.spec.runtime == .router ? instance.shardBytes : 0)
+    }
+
+    /// Nothing is under way and nothing is about to be.
+    private func isIdle(_ instance: Instance) -> Bool {
+        guard instance.state == .ready, !instance.usesShard, !instance.isSuperfluous else { return false }
+        switch instance.spec.runtime {
+        case .expert: return !memory.isWanted(instance)
+        // Its first sequence may be on its way.
+        case .router: return instance.page.last_active_ns + Self.courtesy < monotonic()
+        }
     }
 
     /// Kills all instances, whoever uses them. Their ends are reported as they come.
@@ -253,7 +266,8 @@ final class InstanceTable {
         guard instance.fault == nil else { return }
         let fault = NodeAgentError(
             code: "bad_shard",
-            message: "the shard \(instance.digest) of \(instance.spec.name) \(what); `locum verify` says more, and deploying "
+            message:
+                "the shard \(instance.digest) of \(instance.spec.name) \(what); `locum verify` says more, and deploying "
                 + "the model again writes it anew")
         instance.fault = fault
         onFault(instance, fault)

@@ -228,12 +228,12 @@ extension Memory {
         advance()
     }
 
-    /// It does not fit beside what is pinned. If processes are in the way it waits for their end.
+    /// It does not fit beside what is pinned. Processes and idle routers that are in the way are ended; it waits for that.
     private func refuse(_ key: UInt64) {
         guard let entry = byKey[key] else { return }
         guard entry.bytes > mostShardBytes else {
             postponed.insert(key)
-            return endIdle(entry.bytes)
+            return
         }
         for instance in entry.instances {
             end(instance, "its shard of \(entry.bytes) bytes does not fit into the memory budget of \(total) bytes")
@@ -247,9 +247,12 @@ extension Memory {
                 postponed.remove(key)
                 continue
             }
-            guard entry.bytes <= residency.budget - residency.pinned else { continue }
-            postponed.remove(key)
-            residency.want(key)
+            if entry.bytes <= residency.budget - residency.pinned {
+                postponed.remove(key)
+                residency.want(key)
+            } else {
+                endIdle(entry.bytes)
+            }
         }
     }
 }

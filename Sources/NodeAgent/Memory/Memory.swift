@@ -50,6 +50,9 @@ final class Memory {
     private var waitingSequences: [Waiting] = []
     private var isAdvancing = false
     private var isDue = false
+    /// Looks again when somebody waits: what is in the way may have come to rest meanwhile.
+    private var nextLook: EventLoop.Timer?
+    private static let lookPause = UInt64.milliseconds(100)
     let prediction: Prediction
     var predictors: [Int: Predictor] = [:]
     /// The highest layer with experts that was guessed for, by model.
@@ -57,7 +60,7 @@ final class Memory {
     /// Of shards since the start, and the time it took.
     var bytesRead: UInt64 = 0
     var readNanoseconds: UInt64 = 0
-    /// Asks for the end of instances that idle without their shard, to make room for others: at least so many bytes.
+    /// Asks for the end of instances that idle, to make room for others: at least so many bytes.
     var endIdle: (Int) -> Void = { _ in }
     /// An instance that does not let go of its shard, or whose shard cannot be had.
     var end: (Instance, String) -> Void = { _, _ in }
@@ -107,7 +110,8 @@ final class Memory {
     /// Room for a sequence of a router; `granted` runs when there is some.
     /// - Throws: `NodeAgentError` `no_memory` when it could never be had, `busy` when too many wait.
     func reserve(sequence bytes: Int, of router: Instance, granted: @escaping () -> Void) throws(NodeAgentError) {
-        let most = total - floor
+        let own = floors[router.id] ?? (0, 0)
+        let most = total - daemons - MemoryCost.margin - own.own - own.workingSet
         guard bytes <= most else {
             throw NodeAgentError(
                 code: "no_memory",
@@ -134,8 +138,8 @@ final class Memory {
     /// What daemons and routers take.
     private var base: Int { daemons + MemoryCost.margin + floors.values.reduce(0) { $0 + $1.own } }
 
-    /// What shards of experts could have at most.
-    var mostShardBytes: Int { total - base }
+    /// What a shard could have at most, if nothing else were there.
+    var mostShardBytes: Int { total - daemons - MemoryCost.margin }
 
     /// What one layer's experts need.
     private var workingSet: Int { floors.values.map(\.workingSet).max() ?? 0 }
@@ -180,24 +184,30 @@ final class Memory {
             processBytes += next.bytes
             loop.soon(next.granted)
         }
-        while waitingProcesses.isEmpty, let next = waitingSequences.first, sequenceBytes + next.bytes + floor <= total,
-            fits(next)
-        {
+        while waitingProcesses.isEmpty, let next = waitingSequences.first, leavesFloor(next), fits(next) {
             waitingSequences.removeFirst()
             sequences[next.owner, default: 0] += next.bytes
             sequenceBytes += next.bytes
             loop.soon(next.granted)
         }
         var wanted = waitingProcesses.first?.bytes ?? 0
-        if wanted == 0, let next = waitingSequences.first, sequenceBytes + next.bytes + floor <= total {
-            wanted = next.bytes
-        }
+        if wanted == 0, let next = waitingSequences.first, leavesFloor(next) { wanted = next.bytes }
         residency.budget = max(0, free - wanted)
         wantAgain()
         moveShards()
         // No shard can go any more.
-        if let next = waitingProcesses.first, residency.leaving == 0, !fits(next) { endIdle(wanted) }
+        if let next = waitingProcesses.first ?? waitingSequences.first, residency.leaving == 0 { endIdle(next.bytes) }
+        let waits = !(waitingProcesses.isEmpty && waitingSequences.isEmpty && postponed.isEmpty)
+        if waits, nextLook == nil {
+            nextLook = loop.after(Self.lookPause) { [weak self] in
+                self?.nextLook = nil
+                self?.advance()
+            }
+        }
     }
+
+    /// Beside this sequence there is room for what the routers' experts need.
+    private func leavesFloor(_ next: Waiting) -> Bool { sequenceBytes + next.bytes + floor <= total }
 
     /// What shards may take.
     private var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }
