@@ -41,6 +41,8 @@ struct locum_status_page locum_status_read(const struct locum_status_page *page)
     return copy;
 }
 
+uint64_t locum_status_invocations(const struct locum_status_page *page) { return GET(invocations); }
+
 uint64_t locum_status_active(const struct locum_status_page *page) {
     return __atomic_load_n(&page->active, __ATOMIC_SEQ_CST);
 }

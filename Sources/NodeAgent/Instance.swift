@@ -133,18 +133,18 @@ final class Instance {
 
     // MARK: The status page, which the worker may have filled with anything
 
-    private var pointer: UnsafeMutablePointer<locum_status_page> {
+    var statusPage: UnsafeMutablePointer<locum_status_page> {
         status.base.assumingMemoryBound(to: locum_status_page.self)
     }
-    var page: locum_status_page { locum_status_read(pointer) }
+    var page: locum_status_page { locum_status_read(statusPage) }
     /// Calls or sequences are under way.
-    var isActive: Bool { locum_status_active(pointer) > 0 }
+    var isActive: Bool { locum_status_active(statusPage) > 0 }
     /// It has a call, or is about to read its shard.
     var usesShard: Bool { isActive || [LOCUM_SHARD_GRANTED, LOCUM_SHARD_LOADING].contains(shardState) }
     /// LOCUM_SHARD_…
-    var shardState: UInt32 { locum_shard_state(pointer) }
+    var shardState: UInt32 { locum_shard_state(statusPage) }
     /// True when the state was `from`.
-    func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(pointer, from, to) }
+    func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(statusPage, from, to) }
 
     /// What the status page says; nothing here can overflow.
     func usage(at now: UInt64) -> InstanceUsage {

@@ -7,19 +7,27 @@ extension Residency {
     ///
     /// - Parameter isBusy: whether a call is under way at the item.
     public mutating func next(isBusy: (UInt64) -> Bool) -> [Action] {
-        var actions: [Action] = []
-        serveWants(&actions)
+        var actions = startWanted()
         let missing = missingForWants()
         if missing > 0 {
             for slot in victims(bytes: missing, isBusy: isBusy) {
                 beginEviction(slot)
                 actions.append(.evict(items[slot].id))
             }
-        } else if queue.isEmpty, used <= budget {
-            serveHints(&actions, isBusy: isBusy)
         }
+        if queue.isEmpty, used <= budget { serveHints(&actions, isBusy: isBusy) }
         return actions
     }
+
+    /// The part of `next` for which it does not matter who was called lately.
+    public mutating func startWanted() -> [Action] {
+        var actions: [Action] = []
+        serveWants(&actions)
+        return actions
+    }
+
+    /// Whether `next` has more to decide: who leaves, or what a hint is worth.
+    public var hasToDecide: Bool { missingForWants() > 0 || (queue.isEmpty && used <= budget && !hints.isEmpty) }
 
     private mutating func serveWants(_ actions: inout [Action]) {
         while let first = queue.first {
@@ -40,15 +48,17 @@ extension Residency {
         }
     }
 
-    /// Bytes to be freed beyond those that are leaving, for the budget and the wants that can be read next. The first
-    /// want's room is made while other reads still run, so that the disk need not wait for it.
+    /// Bytes to be freed beyond those that are leaving, for the budget and the wants that can be read next, known or yet
+    /// to come. Room is made while other reads still run, so that the disk need not wait for it.
     private func missingForWants() -> Int {
         var needed = 0
         for slot in queue.prefix(max(1, loadsAtOnce - loading)) where items[slot].bytes <= budget - pinned {
             needed += items[slot].bytes
         }
-        return used - leaving + needed - budget
+        return used - leaving + max(needed, keptFree) - budget
     }
+
+    private var keptFree: Int { max(0, min(headroom, budget - pinned)) }
 
     /// Who goes, lowest first, until `bytes` are free. Fewer when the others are busy.
     private mutating func victims(bytes: Int, isBusy: (UInt64) -> Bool) -> [Int] {
@@ -83,19 +93,21 @@ extension Residency {
     private mutating func serveHints(_ actions: inout [Action], isBusy: (UInt64) -> Bool) {
         while let slot = hints.first, loading < max(1, loadsAtOnce - 1) {
             let bytes = items[slot].bytes
+            // The room that is kept for wants is not theirs.
+            let room = budget - keptFree - used
             if bytes > min(hintBudget, budget - pinned) {
                 dropHint(slot)
             } else if hinted + bytes > hintBudget {
                 return
-            } else if bytes <= budget - used {
+            } else if bytes <= room {
                 hints.removeFirst()
                 items[slot].isHinted = true
                 hinted += bytes
                 beginLoad(slot)
                 actions.append(.load(items[slot].id))
-            } else if bytes <= budget - used + leaving {
+            } else if bytes <= room + leaving {
                 return
-            } else if let chosen = lesser(than: slot, bytes: bytes - (budget - used + leaving), isBusy: isBusy) {
+            } else if let chosen = lesser(than: slot, bytes: bytes - (room + leaving), isBusy: isBusy) {
                 for victim in chosen {
                     beginEviction(victim)
                     actions.append(.evict(items[victim].id))

@@ -8,6 +8,7 @@
 //   exceeds the budget by a decision of ours; after a shrink nothing is loaded until it holds again.
 // - Wanted items are served in the order of their first want. The first one gets room before any other, whatever
 //   its size, so a large one cannot starve; who is wanted, loading, pinned or busy is never evicted.
+// - Room for the next wants is made ahead (`headroom`): then they wait for the disk alone.
 // - Hints are served when no want waits, with one read at a time left to wants, and only in place of items worth less.
 //
 // An event that does not fit (two daemons may cross on the wire) changes nothing and answers false.
@@ -53,6 +54,8 @@ public struct Residency<Policy: ResidencyPolicy>: Sendable {
     public var loadsAtOnce: Int
     /// Bytes that hinted items may take until they are called.
     public var hintBudget: Int
+    /// Bytes that are kept free for the next wants, so that they need not wait for others to leave.
+    public var headroom = 0
     public internal(set) var policy: Policy
     /// Bytes of loading, resident and evicting items.
     public internal(set) var used = 0

@@ -127,16 +127,22 @@ public final class ShardStore {
     }
 
     /// Asks the kernel to let go of a shard's pages. Works only when nobody has it mapped.
-    public func releasePages(of digest: ShardDigest) {
-        guard let opened = try? open(digest) else { return }
-        posix_fadvise(opened.file.raw, 0, 0, POSIX_FADV_DONTNEED)
+    /// - Returns: bytes that are in memory all the same.
+    @discardableResult
+    public func releasePages(of digest: ShardDigest) -> UInt64 {
+        guard let (file, length) = try? open(digest) else { return 0 }
+        posix_fadvise(file.raw, 0, 0, POSIX_FADV_DONTNEED)
+        return Self.residentBytes(file, length)
     }
 
     /// Bytes of a stored shard that are in memory, whoever uses them; 0 when it cannot be told.
     public func residentBytes(of digest: ShardDigest) -> UInt64 {
-        guard let (file, length) = try? open(digest), length > 0,
-            let mapping = try? Mapping(file.raw, count: Int(length), writable: false)
-        else { return 0 }
+        guard let (file, length) = try? open(digest) else { return 0 }
+        return Self.residentBytes(file, length)
+    }
+
+    private static func residentBytes(_ file: Descriptor, _ length: UInt64) -> UInt64 {
+        guard length > 0, let mapping = try? Mapping(file.raw, count: Int(length), writable: false) else { return 0 }
         let pages = (mapping.count + 4095) / 4096
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: pages) { vector in
             guard mincore(mapping.base, mapping.count, vector.baseAddress) == 0 else { return 0 }

@@ -29,6 +29,7 @@ private struct Environment<Policy: ResidencyPolicy> {
 
     init(policy: Policy, seed: UInt64) {
         machine = Residency(policy: policy, budget: 1000, loadsAtOnce: 3, hintBudget: 150)
+        machine.headroom = 40
         random = SplitMix64(seed)
     }
 

@@ -48,6 +48,20 @@ import Testing
         #expect(machine.next { _ in false } == [.evict(2), .evict(3)])
     }
 
+    @Test("Room for the next want is made ahead, and taken by it at once")
+    func headroom() {
+        var machine = machine(budget: 12, [3, 3, 3, 3, 3], resident: 4)
+        #expect(!machine.hasToDecide)
+        machine.headroom = 3
+        #expect(machine.hasToDecide)
+        #expect(machine.next { _ in false } == [.evict(1)])
+        machine.evicted(1)
+        #expect(machine.next { _ in false } == [] && machine.used == 9)
+        machine.want(5)
+        #expect(machine.startWanted() == [.load(5)])
+        #expect(machine.hasToDecide, "room for the one after it")
+    }
+
     @Test("Busy, pinned, wanted and loading items stay")
     func protection() {
         var machine = Machine(policy: LRUPolicy(), budget: 12, loadsAtOnce: 4)

@@ -189,6 +189,8 @@ void locum_status_ready(struct locum_status_page *page);
 /// A sequence gives a sign of life: moves last_active_ns to now (and sets first_answer_ns at the first).
 void locum_status_touch(struct locum_status_page *page);
 struct locum_status_page locum_status_read(const struct locum_status_page *page);
+/// Calls that ended, by themselves: cheap enough to ask of thousands.
+uint64_t locum_status_invocations(const struct locum_status_page *page);
 /// Calls or sequences under way, ordered against `locum_shard_move`: whoever moves the shard to `leaving` and then
 /// sees 0 here knows that every later call sees `leaving`.
 uint64_t locum_status_active(const struct locum_status_page *page);

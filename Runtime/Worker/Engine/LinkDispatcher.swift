@@ -344,11 +344,11 @@ extension LinkDispatcher {
                 granted = try connection.acquire(callees: missing)
             } catch {
                 switch error.code {
-                case "bad_shard" where missing.count > 1:
+                case "bad_shard" where missing.count > 1, "shard_missing" where missing.count > 1:
                     // Node does not say which of them.
                     for function in missing { try link([function], work) }
                     return
-                case "bad_shard":
+                case "bad_shard", "shard_missing":
                     return giveUp(Int(missing[0]), work, because: EngineError(error.code, error.message))
                 // Node has started it several times already.
                 case "crashed": try retry(Self.mostTries / 2, because: error.message)

@@ -37,6 +37,7 @@ extension Memory {
         // The layer before this one is under way; of the one before that all calls are known.
         let layers = 1 + (layerCounts[model] ?? 0)
         layerCounts[model] = max(layerCounts[model] ?? 0, layer)
+        observe()
         residency.settleHints(model: model, layer: (layer + layers - 2) % layers)
         var admitted = false
         for instance in instances {

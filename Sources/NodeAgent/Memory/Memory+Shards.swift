@@ -21,6 +21,7 @@ extension Memory {
     func attach(_ instance: Instance) {
         let entry = entries[instance.digest] ?? make(instance)
         entry.instances.append(instance)
+        watches.append(CallWatch(instance: instance.id, key: entry.key, page: UnsafePointer(instance.statusPage)))
         need(instance)
     }
 
@@ -29,6 +30,7 @@ extension Memory {
             key: nextKey, digest: instance.digest, bytes: MemoryCost.pages(instance.shardBytes),
             model: model(of: instance))
         nextKey += 1
+        if instance.spec.runtime == .expert { largestExpert = max(largestExpert, entry.bytes) }
         entries[entry.digest] = entry
         byKey[entry.key] = entry
         residency.add(
@@ -111,7 +113,7 @@ extension Memory {
     func detach(_ instance: Instance) {
         guard let entry = entries[instance.digest] else { return }
         entry.instances.removeAll { $0 === instance }
-        entry.reported[instance.id] = nil
+        watches.removeAll { $0.instance == instance.id }
         if entry.instances.isEmpty {
             loop.cancel(entry.patience)
             store.releasePages(of: entry.digest)
@@ -133,32 +135,38 @@ extension Memory {
 
     /// Carries out what can be done now. Called through `advance`.
     func moveShards() {
-        observe()
-        while true {
-            let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.usesShard) ?? false }
-            if actions.isEmpty { break }
-            for action in actions {
-                switch action {
-                case .load(let key): load(key)
-                case .evict(let key): evict(key)
-                case .cannot(let key): refuse(key)
-                }
+        // Who waits for what there is room for waits for nothing else.
+        carryOut(residency.startWanted())
+        if residency.hasToDecide {
+            observe()
+            while true {
+                let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.usesShard) ?? false }
+                if actions.isEmpty { break }
+                carryOut(actions)
             }
         }
         settlePredictions()
     }
 
-    /// Reports the calls since the last look, in the order of their time.
-    private func observe() {
-        var seen: [(at: UInt64, key: UInt64, times: UInt64)] = []
-        for entry in entries.values {
-            for instance in entry.instances {
-                let page = instance.page
-                let before = entry.reported[instance.id] ?? 0
-                guard page.invocations > before else { continue }
-                entry.reported[instance.id] = page.invocations
-                seen.append((page.last_active_ns, entry.key, page.invocations - before))
+    private func carryOut(_ actions: [Residency<LocumPolicy>.Action]) {
+        for action in actions {
+            switch action {
+            case .load(let key): load(key)
+            case .evict(let key): evict(key)
+            case .cannot(let key): refuse(key)
             }
+        }
+    }
+
+    /// Reports the calls since the last look, in the order of their time.
+    func observe() {
+        var seen: [(at: UInt64, key: UInt64, times: UInt64)] = []
+        for index in watches.indices {
+            let count = locum_status_invocations(watches[index].page)
+            let before = watches[index].reported
+            guard count > before else { continue }
+            watches[index].reported = count
+            seen.append((locum_status_read(watches[index].page).last_active_ns, watches[index].key, count - before))
         }
         seen.sort { $0.at < $1.at }
         for access in seen {
@@ -216,8 +224,7 @@ extension Memory {
             residency.kept(entry.key)
             return advance()
         }
-        store.releasePages(of: entry.digest)
-        if store.residentBytes(of: entry.digest) > 0 {
+        if store.releasePages(of: entry.digest) > 0 {
             // Being read by somebody else (`locum verify`), or on a list of the kernel's that it empties in a moment.
             entry.patience = loop.after(.milliseconds(pause)) { [weak self, weak entry] in
                 if let entry { self?.settle(entry, pause: min(100, 2 * pause)) }

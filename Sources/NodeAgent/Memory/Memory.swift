@@ -34,6 +34,8 @@ final class Memory {
     var entries: [ShardDigest: ShardEntry] = [:]
     var byKey: [UInt64: ShardEntry] = [:]
     var nextKey: UInt64 = 1
+    /// Of all attached instances; looked through often, so kept flat.
+    var watches: ContiguousArray<CallWatch> = []
     /// Shards that did not fit beside the processes of the moment.
     var postponed: Set<UInt64> = []
     /// Numbers of models, by name.
@@ -44,6 +46,8 @@ final class Memory {
     private var processBytes = 0
     private var sequenceBytes = 0
     private var daemons = MemoryCost.daemons
+    /// Bytes of the largest expert shard so far.
+    var largestExpert = 0
     /// What each router's experts need at least, with the router itself.
     private var floors: [UInt64: (own: Int, workingSet: Int)] = [:]
     private var waitingProcesses: [Waiting] = []
@@ -193,6 +197,7 @@ final class Memory {
         var wanted = waitingProcesses.first?.bytes ?? 0
         if wanted == 0, let next = waitingSequences.first, leavesFloor(next) { wanted = next.bytes }
         residency.budget = max(0, free - wanted)
+        residency.headroom = headroom
         wantAgain()
         moveShards()
         // No shard can go any more.
@@ -208,6 +213,12 @@ final class Memory {
 
     /// Beside this sequence there is room for what the routers' experts need.
     private func leavesFloor(_ next: Waiting) -> Bool { sequenceBytes + next.bytes + floor <= total }
+
+    /// Room for two reads, where that is a small part of what there is.
+    private var headroom: Int {
+        let two = 2 * largestExpert
+        return two <= (residency.budget - residency.pinned) / 8 ? two : 0
+    }
 
     /// What shards may take.
     private var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }

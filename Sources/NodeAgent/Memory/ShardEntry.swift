@@ -1,4 +1,5 @@
 // A shard that live instances have mapped: counted once, however many they are.
+import CLinux
 import ShardStore
 
 /// A shard and the instances that map it.
@@ -18,10 +19,18 @@ final class ShardEntry {
     var isKept = false
     /// Runs out when they do not.
     var patience: EventLoop.Timer?
-    /// Calls of all its instances that were reported to the residency machine, by instance.
-    var reported: [UInt64: UInt64] = [:]
 
     init(key: UInt64, digest: ShardDigest, bytes: Int, model: Int) {
         (self.key, self.digest, self.bytes, self.model) = (key, digest, bytes, model)
     }
+}
+
+/// An instance's count of calls, as far as the residency machine knows of it.
+struct CallWatch {
+    let instance: UInt64
+    /// Its shard.
+    let key: UInt64
+    /// Valid as long as the instance is attached.
+    let page: UnsafePointer<locum_status_page>
+    var reported: UInt64 = 0
 }
