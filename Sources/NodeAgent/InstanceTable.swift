@@ -52,7 +52,7 @@ final class InstanceTable {
         zygote.onEvent = { [unowned self] in handle($0, $1) }
         zygote.onDeath = { [unowned self] in endAll(status: -1, reason: $0) }
         memory.end = { [unowned self] in end($0, $1) }
-        memory.endIdle = { [unowned self] in endIdle($0) }
+        memory.endIdle = { [unowned self] in endIdle($0, routersOnly: $1) }
     }
 
     // MARK: Looking up
@@ -138,11 +138,11 @@ final class InstanceTable {
 
     /// Asks control to end instances that have nothing under way, those without a shard in memory first, then by how
     /// long they were idle, until so many bytes come free.
-    private func endIdle(_ bytes: Int) {
+    private func endIdle(_ bytes: Int, routersOnly: Bool) {
         // Those already asked for count, too.
         var left = bytes - instances.values.reduce(0) { $0 + ($1.isSuperfluous ? freed(by: $1) : 0) }
         guard left > 0 else { return }
-        let idle = instances.values.filter { isIdle($0) }.map {
+        let idle = instances.values.filter { isIdle($0) && (!routersOnly || $0.spec.runtime == .router) }.map {
             (instance: $0, hasShard: $0.shardState != LOCUM_SHARD_ABSENT, last: $0.page.last_active_ns)
         }
         var chosen: [UInt64] = []

@@ -140,7 +140,9 @@ extension Memory {
         if residency.hasToDecide {
             observe()
             while true {
-                let actions = residency.next { [byKey] key in byKey[key]?.instances.contains(where: \.usesShard) ?? false }
+                let actions = residency.next { [byKey] key in
+                    byKey[key]?.instances.contains(where: \.usesShard) ?? false
+                }
                 if actions.isEmpty { break }
                 carryOut(actions)
             }
@@ -258,7 +260,7 @@ extension Memory {
                 postponed.remove(key)
                 residency.want(key)
             } else {
-                endIdle(entry.bytes)
+                endIdle(entry.bytes, false)
             }
         }
     }

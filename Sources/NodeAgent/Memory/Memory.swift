@@ -64,8 +64,9 @@ final class Memory {
     /// Of shards since the start, and the time it took.
     var bytesRead: UInt64 = 0
     var readNanoseconds: UInt64 = 0
-    /// Asks for the end of instances that idle, to make room for others: at least so many bytes.
-    var endIdle: (Int) -> Void = { _ in }
+    /// Asks for the end of instances that idle, or of routers among them only, to make room for others: at least so many
+    /// bytes.
+    var endIdle: (_ bytes: Int, _ routersOnly: Bool) -> Void = { _, _ in }
     /// An instance that does not let go of its shard, or whose shard cannot be had.
     var end: (Instance, String) -> Void = { _, _ in }
 
@@ -92,7 +93,7 @@ final class Memory {
                 bytes + MemoryCost.pages(instance.shardBytes), Int(clamping: instance.spec.workingSet)
             )
         } else if workerBytes + bytes > mostWorkerBytes {
-            endIdle(bytes)
+            endIdle(bytes, false)
         }
         waitingProcesses.append(
             Waiting(owner: instance.id, bytes: bytes, isWorker: instance.spec.runtime == .expert, granted: granted))
@@ -200,8 +201,12 @@ final class Memory {
         residency.headroom = headroom
         wantAgain()
         moveShards()
-        // No shard can go any more.
-        if let next = waitingProcesses.first ?? waitingSequences.first, residency.leaving == 0 { endIdle(next.bytes) }
+        if let next = waitingProcesses.first {
+            // No shard can go any more.
+            if residency.leaving == 0 { endIdle(next.bytes, false) }
+        } else if let next = waitingSequences.first, !leavesFloor(next) {
+            endIdle(next.bytes, true)
+        }
         let waits = !(waitingProcesses.isEmpty && waitingSequences.isEmpty && postponed.isEmpty)
         if waits, nextLook == nil {
             nextLook = loop.after(Self.lookPause) { [weak self] in
