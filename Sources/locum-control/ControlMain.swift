@@ -1,6 +1,7 @@
 // locum-control: registry, scheduling, HTTP. Started by `locum up` (later by systemd) with the data folder and a
 // lifeline: a pipe whose end of file means that whoever started it is gone. It is crash-only: everything that must
-// survive is in the registry before it is answered, so ending is unlinking the socket and leaving.
+// survive is in the registry before it is answered, so ending is unlinking the socket, closing the registry (that
+// leaves one file to copy instead of one and its log) and leaving.
 import CLinux
 import ControlPlane
 import ControlStore
@@ -15,16 +16,21 @@ import Syscall
 
 @main
 enum ControlMain {
-    static func main() async {
+    static func main() {
         let arguments: ControlArguments
         do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
             leave(error.description, code: 64)
         }
-        Leaving.watch(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
-        let logger = Logger(label: "locum-control")
+        // Not on the main actor, whose thread waits.
+        Task.detached { await run(arguments) }
+        leaving.wait()
+    }
+
+    private static func run(_ arguments: ControlArguments) async {
         do {
-            try await serve(arguments, logger)
+            try await serve(arguments, Logger(label: "locum-control"))
         } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
             leave(
                 "cannot listen on \(arguments.hostInURL):\(arguments.port): \(String(cString: strerror(error.errnoCode))); "
@@ -39,6 +45,7 @@ enum ControlMain {
         guard mkdir(run, 0o700) == 0 || errno == EEXIST else { throw SyscallError(stage: "make the folder \(run)") }
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
+        Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
             version: LocumVersion.text, idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
             lanes: UInt8(arguments.threads))
