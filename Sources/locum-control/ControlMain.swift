@@ -22,6 +22,7 @@ enum ControlMain {
             leave(error.description, code: 64)
         }
         let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        raiseDescriptorLimit()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
         // Not on the main actor, whose thread waits.
         Task.detached { await run(arguments) }
@@ -79,6 +80,14 @@ enum ControlMain {
             try await tasks.next()
         }
         withExtendedLifetime((lock, folder)) {}
+    }
+
+    /// As many connections as the gateway takes are more than the usual soft limit; the hard one is what we may have.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private static func announce(_ line: String) {
