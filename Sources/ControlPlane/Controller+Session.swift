@@ -77,6 +77,7 @@ extension Controller {
         logger.info("node \(node) is connected")
         for waiter in sessionWaiters { waiter.resume() }
         sessionWaiters = []
+        restSoon()
     }
 
     /// Tells node which shards the registry refers to; it removes all others.
@@ -115,5 +116,6 @@ extension Controller {
             }
         }
         settleEndWaiters(id)
+        restSoon()
     }
 }

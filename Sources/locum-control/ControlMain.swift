@@ -55,6 +55,7 @@ enum ControlMain {
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
             try await InvokedRouter.acquire(model: model, path: invoke)
         }
+        await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
