@@ -42,13 +42,13 @@ import Testing
 
     @Test("A body that comes on slowly is waited for")
     func slowly() async throws {
-        let gateway = await RunningGateway(limits)
+        let gateway = await RunningGateway(ConnectionLimits(request: .seconds(1), idle: .seconds(2)))
         let (port, body, head) = (gateway.port, body, head(body.utf8.count))
         let answer = try await blocking {
             let client = Client(port: port)
             client.send(head)
             for byte in body {
-                usleep(30_000)
+                usleep(60_000)
                 client.send(String(byte))
             }
             return client.readAnswer(until: "total_tokens")
@@ -69,7 +69,8 @@ import Testing
             let gateway = await RunningGateway(limits)
             gateway.control.mood.withLock { $0 = mood }
             let body = #"{"model":"m","prompt":"ab","stream":\#(stream)}"#
-            let request = head(body.utf8.count) + body
+            // Sent together with one that is answered at once.
+            let request = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + head(body.utf8.count) + body
             let (ended, cancelled) = try await blocking {
                 let client = Client(port: gateway.port)
                 client.send(request)

@@ -22,6 +22,7 @@ final class FakeControl: ControlService {
         case refuses(code: String)
     }
     let mood = Mutex(Mood.speaks)
+    let asked = Mutex(0)
     let cancelled = Mutex(0)
     let evicted = Mutex<[String]>([])
 
@@ -54,6 +55,7 @@ final class FakeControl: ControlService {
 
     func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
+        asked.withLock { $0 += 1 }
         let mood = mood.withLock { $0 }
         if case .refuses(let code) = mood { throw ControlFailure(code: code, message: "refused: \(code)") }
         return specs.map { _ in

@@ -57,19 +57,23 @@ final class ConnectionHandler: ChannelDuplexHandler {
         /// A request's head came in part.
         case head
         case body
-        /// The request is whole, its answer is not.
+        /// All requests are whole, their answers are not.
         case answering
         /// Between two requests. Part of the next may be here already, if it came together with the one before.
         case idle
     }
+    /// How far the answer is that is being given.
     private enum Answer {
-        case none, begun
+        case none
+        case begun
         case stream
     }
 
     let watch = ClientWatch()
     private var state = State.fresh
     private var answer = Answer.none
+    /// Clients may send a request before they have the answer to the one before.
+    private var unanswered = 0
     private var knowsContinue = false
 
     /// Called before the decoder sees them.
@@ -79,7 +83,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             state = .body
-            answer = .none
+            unanswered += 1
             knowsContinue = (head.version.major, head.version.minor) >= (1, 1)
         case .body: break
         case .end: state = .answering
@@ -93,8 +97,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
             let isStream = head.headers.first(name: "Content-Type")?.hasPrefix("text/event-stream") == true
             answer = isStream ? .stream : .begun
         case .body: break
-        // An answer may be sent before its request has ended.
-        case .end: if state == .answering { state = .idle }
+        case .end:
+            answer = .none
+            unanswered -= 1
+            // An answer may be sent before its request has ended.
+            if state == .answering, unanswered == 0 { state = .idle }
         }
         context.write(data, promise: promise)
     }
@@ -128,7 +135,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func refuse(_ context: ChannelHandlerContext) {
-        guard answer == .none || state == .head else { return context.close(promise: nil) }
+        // Others are answered first.
+        if unanswered > 1 { return }
+        // Too late for another answer.
+        if answer != .none || state == .body && unanswered == 0 { return context.close(promise: nil) }
         let part = state == .head ? "head" : "body"
         let error = APIError(
             status: .requestTimeout, message: "the rest of the request's \(part) did not come", code: "timeout")
@@ -145,7 +155,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// The client sends no more. It may still read (`nc -N`), or be gone: TCP tells only whoever sends it something,
     /// by a reset that ends the connection. So it is sent what every client passes over: an interim response before
-    /// the answer, a comment within a stream of events.
+    /// the answer, a comment within a stream of events. HTTP/1.0 knows no interim responses; there a client that is
+    /// gone is noticed when its answer begins.
     private func probe(_ context: ChannelHandlerContext) {
         switch answer {
         case .none where knowsContinue:
