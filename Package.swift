@@ -92,7 +92,7 @@ let package = Package(
             "Gateway",
             [
                 "FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, lifecycle, nioCore,
-                logging,
+                nioHTTP, logging,
             ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
         trusted(
@@ -134,7 +134,7 @@ let package = Package(
             ]),
         tests(
             "GatewayTests",
-            ["Gateway", "ControlPlane", "FunctionModel", "Syscall", "Wire", httpTypes, nioPosix, logging]),
+            ["Gateway", "ControlPlane", "FunctionModel", "Syscall", "Wire", httpTypes, nioCore, nioPosix, logging]),
         tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
         tests("ModelImportTests", ["ModelImport", "FunctionModel", "Shard", "Kernels", "Syscall", "Wire", crypto]),
         tests(

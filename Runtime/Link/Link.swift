@@ -39,6 +39,9 @@ public enum CallOutcome: Sendable, Equatable {
 /// Calling an expert over a lane: first all calls of a core are sent, then their answers awaited, so that
 /// the caller's block hands its core straight to the callee.
 public enum ExpertCall {
+    /// Pairs of a row and an expert that a worker takes in one call (`CallLimits.pairs` there).
+    public static let mostPairs = 16_384
+
     /// Sends the doorbell. False when the instance is gone.
     public static func send(_ call: inout locum_call, on lane: Int32) -> Bool {
         call.magic = LOCUM_CALL_MAGIC

@@ -20,6 +20,7 @@ extension Controller {
     }
 
     func imported(_ deployment: UInt32, _ manifest: [UInt8], _ digests: [[UInt8]], written: Int) {
+        restSoon()
         guard let options = deployments.removeValue(forKey: deployment) else {
             let message = "control was restarted during this deployment; deploy again"
             return send([.rejected(deployment: deployment, code: "unavailable", message: message)])

@@ -94,6 +94,24 @@ extension Controller {
         }
     }
 
+    /// Calls `body` whenever there is no instance and nothing was asked for a second.
+    public func onRest(_ body: @escaping @Sendable () -> Void) { rest = body }
+
+    /// Something was done, and it may have been the last for a while.
+    func restSoon() {
+        guard table.isEmpty else { return }
+        resting?.cancel()
+        resting = Task { [weak self] in
+            try? await Task.sleep(for: .seconds(1))
+            if !Task.isCancelled { await self?.restIfIdle() }
+        }
+    }
+
+    private func restIfIdle() {
+        resting = nil
+        if table.isEmpty { rest() }
+    }
+
     /// Counts the calls since the last look. Those between two looks are one: what matters is how long pauses are.
     private func learn() {
         let now = now()

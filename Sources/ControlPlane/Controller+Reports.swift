@@ -18,6 +18,7 @@ extension Controller {
 
     /// Fresh usage of all instances; empty when there is none or no node.
     func usage(detailed: Bool) async -> [InstanceUsage] {
+        restSoon()
         guard isUp else { return [] }
         let request = nextRequest() | (detailed ? Self.detailed : 0)
         return await withCheckedContinuation { continuation in

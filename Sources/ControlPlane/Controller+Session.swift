@@ -80,6 +80,7 @@ extension Controller {
         logger.info("node \(node) is connected")
         for waiter in sessionWaiters { waiter.resume() }
         sessionWaiters = []
+        restSoon()
     }
 
     /// Tells node which shards the registry refers to; it removes all others.
@@ -118,5 +119,6 @@ extension Controller {
             }
         }
         settleEndWaiters(id)
+        restSoon()
     }
 }

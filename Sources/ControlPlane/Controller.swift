@@ -75,6 +75,9 @@ public actor Controller {
     var sessionWaiters: [CheckedContinuation<Void, Never>] = []
     /// Told when a router's process is gone.
     var routerEnded: @Sendable () -> Void = {}
+    /// Called when there has been nothing to do for a second.
+    var rest: @Sendable () -> Void = {}
+    var resting: Task<Void, Never>?
     /// How often each function is called, and the calls of its instance that were counted.
     var habits: [UInt64: KeepAlive] = [:]
     var counted: [UInt64: UInt64] = [:]

@@ -6,7 +6,7 @@ import GRDB
 
 extension SQLiteRegistry {
     public func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
-        try run { queue in
+        let record = try run { queue in
             try queue.write { db in
                 let old = try Row.fetchOne(db, sql: "SELECT * FROM models WHERE name = ?", arguments: [draft.name])
                     .map { try Self.model($0, db) }
@@ -15,6 +15,8 @@ extension SQLiteRegistry {
                 return record
             }
         }
+        keepReserve()
+        return record
     }
 
     private static func record(_ draft: ModelDraft, replacing old: ModelRecord?, _ db: Database) throws -> ModelRecord {

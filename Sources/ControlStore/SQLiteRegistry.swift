@@ -4,30 +4,60 @@ import FoundationEssentials
 // afterwards, explicitly. One connection: the registry is read whole at start and written seldom.
 public import FunctionModel
 import GRDB
+import Glibc
+import Synchronization
 
 /// `RegistryStore` in `DIR/registry.sqlite`.
 public final class SQLiteRegistry: RegistryStore {
     let queue: DatabaseQueue
     let path: String
+    private let reserve: SpaceReserve
+    /// Held during every use: SQLite does not survive a call on what was closed.
+    private let isOpen = Mutex(true)
 
     /// Opens or makes the registry. The caller holds its `RegistryLock`.
     /// - Throws: `StoreError`; `damaged` when the file is no registry or does not hold together.
     public init(path: String) throws(StoreError) {
         self.path = path
+        let reserve = SpaceReserve(path: Self.reservePath(path))
+        self.reserve = reserve
+        queue = try Self.spending(reserve) { () throws(StoreError) in try Self.open(path) }
+        keepReserve()
+    }
+
+    private static func open(_ path: String) throws(StoreError) -> DatabaseQueue {
+        keepPrivate(path)
         var configuration = Configuration()
         configuration.journalMode = .wal
         configuration.foreignKeysEnabled = true
         do {
-            queue = try DatabaseQueue(path: path, configuration: configuration)
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
             try queue.writeWithoutTransaction { db in
                 // After opening: GRDB's own set-up of the log chooses NORMAL.
                 try db.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024")
                 let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)")
                 guard verdict == "ok" else { throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: verdict) }
             }
-            try Self.migrator.migrate(queue)
+            try migrator.migrate(queue)
+            return queue
         } catch {
-            throw Self.storeError(error, path)
+            throw storeError(error, path)
+        }
+    }
+
+    /// SQLite makes files 0644 as far as the umask allows, and its log and shared memory like the registry itself.
+    /// Before SQLite has opened them: closing a file lets go of the locks that a process has on it.
+    private static func keepPrivate(_ path: String) {
+        let file = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if file >= 0 { Glibc.close(file) }
+        for name in [path, path + "-wal", path + "-shm"] { chmod(name, 0o600) }
+    }
+
+    /// Takes the log into the registry and closes it; every later call fails. For the end of the process.
+    public func close() {
+        isOpen.withLock { isOpen in
+            if isOpen { try? queue.close() }
+            isOpen = false
         }
     }
 
@@ -66,21 +96,52 @@ public final class SQLiteRegistry: RegistryStore {
     }
 
     public func remove(model: String) throws(StoreError) -> Bool {
-        try run { queue in
-            try queue.write { db in
-                try db.execute(sql: "DELETE FROM models WHERE name = ?", arguments: [model])
-                return db.changesCount > 0
+        // Also on a full disk: this is what makes room on it.
+        let removed = try Self.spending(reserve) { () throws(StoreError) in
+            try run { queue in
+                try queue.write { db in
+                    try db.execute(sql: "DELETE FROM models WHERE name = ?", arguments: [model])
+                    return db.changesCount > 0
+                }
             }
         }
+        keepReserve()
+        return removed
     }
 
     public func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64> {
         let first = try run { queue in try queue.write { try Self.take(count, "instance", $0) } }
+        keepReserve()
         return UInt64(first)..<UInt64(first) + UInt64(count)
     }
 
-    func run<T>(_ body: (DatabaseQueue) throws -> T) throws(StoreError) -> T {
-        do { return try body(queue) } catch { throw Self.storeError(error, path) }
+    static func reservePath(_ path: String) -> String { path + "-reserve" }
+
+    /// Runs `body`; when the disk is full, once more with the reserve's room.
+    private static func spending<T>(
+        _ reserve: SpaceReserve, _ body: () throws(StoreError) -> T
+    ) throws(StoreError) -> T {
+        do throws(StoreError) { return try body() } catch {
+            guard error.code == "disk_full", reserve.giveBack() else { throw error }
+            return try body()
+        }
+    }
+
+    /// A removal writes at most every page of the registry to the log. Those of the last deployment may be in the
+    /// log alone.
+    func keepReserve() {
+        let bytes = [path, path + "-wal"].reduce(0) { sum, name in
+            var information = stat()
+            return stat(name, &information) == 0 ? sum + Int(information.st_size) : sum
+        }
+        reserve.keep(bytes * 17 / 16 + (256 << 10))
+    }
+
+    func run<T: Sendable>(_ body: (DatabaseQueue) throws -> T) throws(StoreError) -> T {
+        try isOpen.withLock { isOpen throws(StoreError) in
+            guard isOpen else { throw StoreError(code: "io", message: "the registry \(path) is closed") }
+            do { return try body(queue) } catch { throw Self.storeError(error, path) }
+        }
     }
 
     /// Takes `count` numbers of a counter; answers the first.
@@ -98,6 +159,8 @@ public final class SQLiteRegistry: RegistryStore {
             return StoreError(code: "damaged", message: "the registry \(path) holds something unreadable: \(error)")
         }
         let reason = error.message ?? "\(error.resultCode)"
+        // Where the log's shared memory does not find room, SQLite speaks of an input error.
+        if error.extendedResultCode == .SQLITE_IOERR_SHMSIZE { return full(path) }
         switch error.resultCode {
         case .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return StoreError(
@@ -106,11 +169,13 @@ public final class SQLiteRegistry: RegistryStore {
                     "the registry \(path) is damaged (\(reason)); "
                     + "restore it from a backup, or move it away and deploy again"
             )
-        case .SQLITE_FULL:
-            return StoreError(
-                code: "disk_full", message: "no space to write the registry \(path); free some and try again")
+        case .SQLITE_FULL: return full(path)
         default:
             return StoreError(code: "io", message: "the registry \(path) cannot be used: \(reason)")
         }
+    }
+
+    private static func full(_ path: String) -> StoreError {
+        StoreError(code: "disk_full", message: "no space to write the registry \(path); free some and try again")
     }
 }

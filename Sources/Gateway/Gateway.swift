@@ -13,10 +13,14 @@ import ServiceLifecycle
 public struct Gateway: Sendable {
     private let control: any ControlService
     private let group: any EventLoopGroup
+    private let limits: ConnectionLimits
     private let logger: Logger
 
-    public init(control: any ControlService, group: any EventLoopGroup, logger: Logger) {
-        (self.control, self.group) = (control, group)
+    public init(
+        control: any ControlService, group: any EventLoopGroup, limits: ConnectionLimits = ConnectionLimits(),
+        logger: Logger
+    ) {
+        (self.control, self.group, self.limits) = (control, group, limits)
         // The server says more of itself than anyone wants to read.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .error)
@@ -61,10 +65,12 @@ public struct Gateway: Sendable {
         admits: @escaping @Sendable (any Channel) async -> Bool,
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
-        let configuration = HTTP1Channel.Configuration(additionalChannelHandlers: [ClientWatchHandler()])
-        let logger = logger
+        let (limits, logger) = (limits, logger)
+        let configuration = HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionSetup(limits)])
         let server = try HTTPServerBuilder.http1(configuration: configuration).buildServer(
-            configuration: ServerConfiguration(address: address), eventLoopGroup: group, logger: logger
+            configuration: ServerConfiguration(
+                address: address, availableConnectionsDelegate: .maximum(limits.connections, logger: logger)),
+            eventLoopGroup: group, logger: logger
         ) { request, writer, channel in
             var response: Response
             if await admits(channel) {

@@ -1,5 +1,6 @@
 // Control's session: its commands, and what it is told. In doubt, zero: when the session ends, every
 // instance ends, and whoever waited is told so.
+import CLinux
 import Glibc
 import Scheduler
 import ShardStore
@@ -34,6 +35,7 @@ extension Node {
         control.send(.memory(memory.usage))
         broker.controlArrived()
         deployments.controlArrived()
+        restSoon()
     }
 
     /// False when there is no session, or none that was greeted yet: `hello` comes first.
@@ -61,7 +63,9 @@ extension Node {
         case .report(let request): report(request)
         case .granted(let request, let functions): try broker.granted(request, functions)
         case .denied(let request, let code, let message): broker.denied(request, code, message)
-        case .committed(let deployment, let json): deployments.committed(deployment, json)
+        case .committed(let deployment, let json):
+            deployments.committed(deployment, json)
+            restSoon()
         case .rejected(let deployment, let code, let message): deployments.rejected(deployment, code, message)
         case .retain(let digests, let last): try deployments.retain(digests, last: last)
         case .mayDeploy(let deployment, let probe): deployments.mayDeploy(deployment, probe: probe)
@@ -88,6 +92,7 @@ extension Node {
 
     private func report(_ request: UInt32) {
         let session = control
+        restSoon()
         let live = instances.all.filter { $0.session == session?.number }
         let answer = { [unowned self] (usage: [InstanceUsage]) in
             session?.send(.warm(acquisitions: broker.warm))
@@ -126,6 +131,19 @@ extension Node {
         }
         // After control was told: whoever waited for it asks control again, in this order.
         broker.instanceGone(instance, reason)
+        restSoon()
+    }
+
+    /// A second after the last instance is gone node gives back what its work took.
+    func restSoon() {
+        loop.cancel(resting)
+        resting = nil
+        guard instances.all.isEmpty else { return }
+        resting = loop.after(.seconds(1)) { [weak self] in
+            guard let self else { return }
+            resting = nil
+            if instances.all.isEmpty { locum_give_back() }
+        }
     }
 
     // MARK: The daemons' own memory

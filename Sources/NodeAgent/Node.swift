@@ -56,6 +56,8 @@ public final class Node {
     private var lifeline: Descriptor?
     /// The next look at what the daemons take.
     var measuring: EventLoop.Timer?
+    /// When memory is given back, unless something comes up.
+    var resting: EventLoop.Timer?
 
     /// Takes the data folder, starts the zygote and listens.
     /// - Parameters:

@@ -1,6 +1,7 @@
 // locum-control: registry, scheduling, HTTP. Started by `locum up` (later by systemd) with the data folder and a
 // lifeline: a pipe whose end of file means that whoever started it is gone. It is crash-only: everything that must
-// survive is in the registry before it is answered, so ending is unlinking the socket and leaving.
+// survive is in the registry before it is answered, so ending is unlinking the socket, closing the registry (that
+// leaves one file to copy instead of one and its log) and leaving.
 import CLinux
 import ControlPlane
 import ControlStore
@@ -15,16 +16,22 @@ import Syscall
 
 @main
 enum ControlMain {
-    static func main() async {
+    static func main() {
         let arguments: ControlArguments
         do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
             leave(error.description, code: 64)
         }
-        Leaving.watch(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        raiseDescriptorLimit()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
-        let logger = Logger(label: "locum-control")
+        // Not on the main actor, whose thread waits.
+        Task.detached { await run(arguments) }
+        leaving.wait()
+    }
+
+    private static func run(_ arguments: ControlArguments) async {
         do {
-            try await serve(arguments, logger)
+            try await serve(arguments, Logger(label: "locum-control"))
         } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
             leave(
                 "cannot listen on \(arguments.hostInURL):\(arguments.port): \(String(cString: strerror(error.errnoCode))); "
@@ -39,6 +46,7 @@ enum ControlMain {
         guard mkdir(run, 0o700) == 0 || errno == EEXIST else { throw SyscallError(stage: "make the folder \(run)") }
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
+        Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
             version: LocumVersion.text, idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
             lanes: UInt8(arguments.threads))
@@ -47,6 +55,7 @@ enum ControlMain {
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
             try await InvokedRouter.acquire(model: model, path: invoke)
         }
+        await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
@@ -72,6 +81,14 @@ enum ControlMain {
             try await tasks.next()
         }
         withExtendedLifetime((lock, folder)) {}
+    }
+
+    /// As many connections as the gateway takes are more than the usual soft limit; the hard one is what we may have.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private static func announce(_ line: String) {

@@ -1,25 +1,35 @@
-// How control ends: on SIGTERM, SIGINT or the lifeline's end of file, from a thread that only waits for them.
+// How control ends: on SIGTERM, SIGINT or the lifeline's end of file. The main thread waits for them and does nothing
+// else: one that ran Swift's main queue would sleep in sigsuspend, which unblocks every signal, and a signal would end
+// the process before anything could be put in order.
 import CLinux
 import Glibc
+import Synchronization
 import Syscall
 
-enum Leaving {
-    /// Must be called before other threads exist: they inherit the blocked signals.
-    static func watch(lifeline: Int32, socket: String) {
+struct Leaving {
+    /// What has to be done before leaving; set once there is something to do.
+    static let last = Mutex<(@Sendable () -> Void)?>(nil)
+
+    private let signals: Int32
+    private let lifeline: Int32
+    private let socket: String
+
+    /// Must be made before other threads exist: they inherit the blocked signals.
+    init(lifeline: Int32, socket: String) {
         let numbers: [Int32] = [SIGTERM, SIGINT, SIGHUP]
-        let signals = locum_signal_descriptor(numbers, Int32(numbers.count))
-        do throws(SyscallError) {
-            try DetachedThread.start {
-                var watched = [
-                    pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
-                    pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0),
-                ]
-                while poll(&watched, nfds_t(watched.count), -1) < 1 {}
-                _ = UnixSocket.withShortPath(socket) { unlink($0) }
-                _exit(0)
-            }
-        } catch {
-            _exit(1)
-        }
+        signals = locum_signal_descriptor(numbers, Int32(numbers.count))
+        (self.lifeline, self.socket) = (lifeline, socket)
+    }
+
+    /// Waits for the end, and leaves.
+    func wait() -> Never {
+        var watched = [
+            pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0),
+        ]
+        while poll(&watched, nfds_t(watched.count), -1) < 1 {}
+        _ = UnixSocket.withShortPath(socket) { unlink($0) }
+        Self.last.withLock { $0 }?()
+        _exit(0)
     }
 }

@@ -28,7 +28,7 @@ import Testing
         }
         let folder = "/tmp/locum-registry-kill-\(getpid())"
         defer {
-            for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm"] {
+            for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "registry.sqlite-reserve"] {
                 unlink("\(folder)/\(name)")
             }
             rmdir(folder)

@@ -12,7 +12,9 @@ func withFolder<T>(_ body: (String) throws -> T) throws -> T {
     let path = try #require(
         template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }.map { String(cString: $0) })
     defer {
-        for name in ["registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "lock"] {
+        for name in [
+            "registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "registry.sqlite-reserve", "lock",
+        ] {
             unlink("\(path)/\(name)")
         }
         rmdir(path)
@@ -122,6 +124,38 @@ func draft(_ name: String = "m", experts: Int = 3, changed: Set<Int> = [], conte
             bad.digests[3] = [1, 2, 3]
             #expect(throws: StoreError.self) { try registry.deploy(bad) }
             #expect(try registry.models() == [first])
+        }
+    }
+
+    @Test("Nobody else may read the registry, its log, or one made by an older version")
+    func isPrivate() throws {
+        try withFolder { folder in
+            let before = umask(0)
+            defer { umask(before) }
+            let path = "\(folder)/registry.sqlite"
+            close(open(path, O_RDWR | O_CREAT, 0o644))
+            let registry = try SQLiteRegistry(path: path)
+            _ = try registry.deploy(draft())
+            for name in [path, "\(path)-wal", "\(path)-shm", "\(path)-reserve"] {
+                var information = stat()
+                #expect(stat(name, &information) == 0)
+                #expect(information.st_mode & 0o777 == 0o600, "\(name)")
+            }
+        }
+    }
+
+    @Test("Closing takes the log into the registry: one file holds everything")
+    func closing() throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let registry = try SQLiteRegistry(path: path)
+            let record = try registry.deploy(draft())
+            #expect(access("\(path)-wal", F_OK) == 0)
+            registry.close()
+            #expect(access("\(path)-wal", F_OK) != 0)
+            #expect(access("\(path)-shm", F_OK) != 0)
+            #expect(throws: StoreError.self) { try registry.models() }
+            #expect(try SQLiteRegistry(path: path).models() == [record])
         }
     }
 

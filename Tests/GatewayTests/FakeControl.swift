@@ -22,6 +22,7 @@ final class FakeControl: ControlService {
         case refuses(code: String)
     }
     let mood = Mutex(Mood.speaks)
+    let asked = Mutex(0)
     let cancelled = Mutex(0)
     let evicted = Mutex<[String]>([])
 
@@ -54,6 +55,7 @@ final class FakeControl: ControlService {
 
     func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
+        asked.withLock { $0 += 1 }
         let mood = mood.withLock { $0 }
         if case .refuses(let code) = mood { throw ControlFailure(code: code, message: "refused: \(code)") }
         return specs.map { _ in
@@ -102,10 +104,11 @@ struct RunningGateway: Sendable {
     let control = FakeControl()
     let port: UInt16
 
-    init() async {
+    init(_ limits: ConnectionLimits = ConnectionLimits()) async {
         let (ports, sink) = AsyncStream<Int>.makeStream()
         let gateway = Gateway(
-            control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+            control: control, group: MultiThreadedEventLoopGroup.singleton, limits: limits,
+            logger: Logger(label: "test"))
         Task { try await gateway.serveInference(host: "127.0.0.1", port: 0) { sink.yield($0) } }
         var port = 0
         for await value in ports {
@@ -175,6 +178,25 @@ final class Client: Sendable {
             sent += n
         }
     }
+
+    /// Whether anything can be read now.
+    var hasAnswer: Bool {
+        var byte: UInt8 = 0
+        return recv(socket, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+    }
+
+    /// Whether the server has ended the connection within `microseconds`; what it sends is thrown away.
+    func isClosed(after microseconds: UInt32) -> Bool {
+        usleep(microseconds)
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let n = recv(socket, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+            if n <= 0 { return n == 0 || errno != EAGAIN }
+        }
+    }
+
+    /// Sends no more, like `nc -N`.
+    func closeSending() { shutdown(socket, Int32(SHUT_WR)) }
 
     /// Until the server closes, or `enough` is in it.
     func readAnswer(until enough: String? = nil) -> String {

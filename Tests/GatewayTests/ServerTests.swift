@@ -158,12 +158,13 @@ import Wire
             let gateway = await RunningGateway()
             gateway.control.mood.withLock { $0 = mood }
             let body = #"{"model":"m","prompt":"ab","n":\#(choices),"stream":\#(stream)}"#
-            let port = gateway.port
             try await blocking {
-                let client = Client(port: port)
+                let client = Client(port: gateway.port)
                 client.send(
                     "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
                 )
+                // Not before it was asked: then there is nothing to end.
+                for _ in 0..<500 where gateway.control.asked.withLock({ $0 }) == 0 { usleep(10_000) }
                 usleep(150_000)
             }
             let left = ContinuousClock.now

@@ -113,6 +113,9 @@ void locum_single_arena(void);
 /// heap keeps twice as much at its end. Low for a process that needs a large block now and then and has to stay
 /// small, high for one that needs such blocks all the time.
 void locum_map_blocks_from(int bytes);
+/// For a process that has nothing to do for now: free heap goes to the kernel, and code and constants of the program
+/// and its libraries are unmapped until they are used again.
+void locum_give_back(void);
 
 // --- link headers: what travels on a lane (see module Link) -----------------------------------
 #define LOCUM_CALL_MAGIC 0x4C41434Cu

@@ -12,7 +12,7 @@ struct Processes: ParsableCommand {
     func run() throws {
         try reporting {
             let answer = try daemon.client.request("GET", "/admin/instances")
-            if json { return write(bytes: Array(answer) + [10]) }
+            if json { return write(bytes: Array(answer)) }
             var table = Table(
                 ["FUNCTION", "RUNTIME", "STATE", "PID", "PRIVATE", "SHARD", "AGE", "CALLS"], right: [3, 4, 5, 6, 7])
             for row in try JSONDecoder().decode([InstanceReport].self, from: answer) {
@@ -38,13 +38,14 @@ struct Evict: ParsableCommand {
 
     func validate() throws {
         if all == (target != nil) { throw ValidationError("name a model or function, or give --all.") }
+        if let target { try Name.check(target) }
     }
 
     func run() throws {
         try reporting {
             let body = try JSONEncoder().encode(EvictRequest(target: target ?? "--all"))
             let answer = try daemon.client.request("POST", "/admin/evict", body: body)
-            if json { return write(bytes: Array(answer) + [10]) }
+            if json { return write(bytes: Array(answer)) }
             let report = try JSONDecoder().decode(EvictReport.self, from: answer)
             write(text: "evicted \(report.evicted) instance\(report.evicted == 1 ? "" : "s")\n")
         }
@@ -59,7 +60,7 @@ struct Status: ParsableCommand {
     func run() throws {
         try reporting {
             let answer = try daemon.client.request("GET", "/admin/status")
-            if json { return write(bytes: Array(answer) + [10]) }
+            if json { return write(bytes: Array(answer)) }
             let it = try JSONDecoder().decode(StatusReport.self, from: answer)
             func milliseconds(_ microseconds: Int?) -> String {
                 microseconds.map { "\(Human.fixed(Double($0) / 1000, 2)) ms" } ?? "-"

@@ -46,8 +46,10 @@ struct Invoke: ParsableCommand {
         let count = rows.count / width
         let rowBytes = rows.count * 4
         let most = min(arena.count, link.replyRange(lane: 0).count) / 2
-        guard rowBytes <= most else {
-            throw Unusable(description: "\(count) rows are too many for one call; at most \(most / 4 / width) fit")
+        let mostRows = min(ExpertCall.mostPairs, most / 4 / width)
+        guard count <= mostRows else {
+            throw Unusable(
+                description: "\(count) rows are too many for one call; at most \(mostRows) fit. Send them in parts")
         }
         rows.withUnsafeBytes {
             arena.base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(arena.base), byteCount: rowBytes)

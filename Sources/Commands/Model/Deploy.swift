@@ -65,7 +65,12 @@ struct Deploy: ParsableCommand {
                 print(result)
             } else {
                 let report = try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8))
-                let written = report.shardsWritten == 0 ? "nothing to write" : "\(report.shardsWritten) shards written"
+                let written =
+                    switch report.shardsWritten {
+                    case 0: "nothing to write"
+                    case 1: "1 shard written"
+                    default: "\(report.shardsWritten) shards written"
+                    }
                 write(
                     text: "deployed \(report.name) revision \(report.revision): \(report.functions) functions, "
                         + "\(Human.bytes(report.bytes)) as \(report.quantization), \(written)\n")

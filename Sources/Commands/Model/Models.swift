@@ -12,7 +12,7 @@ struct List: ParsableCommand {
     func run() throws {
         try reporting {
             let answer = try daemon.client.request("GET", "/admin/models")
-            if json { return write(bytes: Array(answer) + [10]) }
+            if json { return write(bytes: Array(answer)) }
             var table = Table(
                 ["NAME", "REVISION", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "FUNCTIONS", "LIVE"],
                 right: [1, 3, 5, 6, 7])
@@ -34,10 +34,12 @@ struct Describe: ParsableCommand {
     @Argument(help: "Name of a deployed model.") var model: String
     @Flag(help: "Print JSON.") var json = false
 
+    func validate() throws { try Name.check(model) }
+
     func run() throws {
         try reporting {
             let answer = try daemon.client.request("GET", "/admin/models/" + Path.component(model))
-            if json { return write(bytes: Array(answer) + [10]) }
+            if json { return write(bytes: Array(answer)) }
             let it = try JSONDecoder().decode(ModelDescription.self, from: answer)
             let facts: [(String, String)] = [
                 ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
@@ -80,10 +82,12 @@ struct Remove: ParsableCommand {
     @Argument(help: "Name of a deployed model.") var model: String
     @Flag(help: "Print JSON.") var json = false
 
+    func validate() throws { try Name.check(model) }
+
     func run() throws {
         try reporting {
             let answer = try daemon.client.request("DELETE", "/admin/models/" + Path.component(model))
-            write(bytes: json ? Array(answer) + [10] : Array("removed \(model)\n".utf8))
+            write(bytes: json ? Array(answer) : Array("removed \(model)\n".utf8))
         }
     }
 }
@@ -100,7 +104,7 @@ struct Verify: ParsableCommand {
             let answer = try daemon.client.request("POST", "/admin/verify", body: Data("{}".utf8))
             let report = try JSONDecoder().decode(VerifyReport.self, from: answer)
             if json {
-                write(bytes: Array(answer) + [10])
+                write(bytes: Array(answer))
             } else {
                 for damage in report.damaged {
                     write(
@@ -112,6 +116,15 @@ struct Verify: ParsableCommand {
             }
             if !report.damaged.isEmpty { throw ExitCode(Code.failed) }
         }
+    }
+}
+
+/// A name on the command line.
+enum Name {
+    /// A script's empty variable means nothing, and nothing is no name.
+    /// - Throws: `ValidationError`, which ends with 64.
+    static func check(_ text: String) throws {
+        guard !text.isEmpty else { throw ValidationError("a name is needed; this one is empty.") }
     }
 }
 

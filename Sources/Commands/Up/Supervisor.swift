@@ -101,6 +101,8 @@ struct Supervisor {
                 if isEmptyRegistry() {
                     complain("no model is deployed yet; try: locum deploy tales-moe\(dataHint)")
                 }
+                // From here on this process only waits.
+                locum_give_back()
             }
         }
     }

@@ -13,8 +13,8 @@ struct AdminRoutes: Sendable {
         router.route(
             "/admin/models/:model",
             [
-                .get: { _, context in try Self.json(await control.describe(try context.parameters.require("model"))) },
-                .delete: { _, context in try Self.json(await control.remove(try context.parameters.require("model"))) },
+                .get: { _, context in try Self.json(await control.describe(try context.modelName())) },
+                .delete: { _, context in try Self.json(await control.remove(try context.modelName())) },
             ])
         router.route("/admin/instances", [.get: { _, _ in try Self.json(await control.instances()) }])
         router.route(

@@ -61,8 +61,7 @@ struct InferenceRoutes: Sendable {
     }
 
     private func model(_ context: GatewayContext) async throws -> Response {
-        let name = try context.parameters.require("model")
-        let model = try await control.describe(name)
+        let model = try await control.describe(context.modelName())
         return .json(Self.entry(model.name, model.deployedAt))
     }
 
@@ -74,11 +73,11 @@ struct InferenceRoutes: Sendable {
         _ common: GenerationFields, _ specs: [GenerateSpec], _ answer: some Answer, kind: String,
         _ context: GatewayContext
     ) async throws -> Response {
+        guard let watch = await context.watchClient() else { throw APIError.clientGone }
         let choices = ChoiceEvents(try await control.generate(common.model, specs))
-        let watch = await context.watchClient()
-        watch?.onLeave { choices.cancel() }
+        watch.onLeave { choices.cancel() }
         guard common.stream else {
-            defer { watch?.clear() }
+            defer { watch.clear() }
             return .json(try await Self.collect(choices, answer).whole)
         }
         // Until the first event nothing is sent, so that what is wrong from the start gets its own status.
@@ -92,7 +91,7 @@ struct InferenceRoutes: Sendable {
             throw APIError(code: code, parameter: parameter, message: message)
         }
         return EventStream.response { writer in
-            defer { watch?.clear() }
+            defer { watch.clear() }
             try await Self.stream(choices, first: first, answer, kind: kind, into: &writer)
         }
     }
