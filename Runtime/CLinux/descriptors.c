@@ -44,6 +44,8 @@ int locum_populate(void *start, size_t length) {
     return done;
 }
 
+void locum_expect_large_pages(void *start, size_t length) { madvise(start, length, MADV_HUGEPAGE); }
+
 int locum_unmap_pages(void *start, size_t length) {
     int done = madvise(start, length, MADV_DONTNEED_LOCKED);
     // Unknown before 5.18; then nothing was locked on fault that this could not drop.

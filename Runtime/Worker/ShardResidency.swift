@@ -81,17 +81,18 @@ final class ShardResidency: @unchecked Sendable {
     /// Reads the whole shard when there is room for it.
     /// - Throws: `ShardError` when it cannot be read.
     func enterAtStart() throws(ShardError) {
+        locum_expect_large_pages(shard.base, shard.count)
         if enter(at: 0) == nil { throw unreadable() }
     }
 
     /// Reads the shard if that was granted before the start, else its header and nothing more.
     /// - Throws: `ShardError` when it cannot be read.
     func readHeader() throws(ShardError) {
-        settle()
-        switch status.shardState {
-        case LOCUM_SHARD_RESIDENT: return
-        case LOCUM_SHARD_UNREADABLE: throw unreadable()
-        default: break
+        if status.shardState == LOCUM_SHARD_GRANTED {
+            locum_expect_large_pages(shard.base, shard.count)
+            settle()
+            guard status.shardState != LOCUM_SHARD_UNREADABLE else { throw unreadable() }
+            return
         }
         shard.expectRandomAccess(true)
         defer { shard.expectRandomAccess(false) }
@@ -104,6 +105,14 @@ final class ShardResidency: @unchecked Sendable {
             guard locum_populate(shard.base, needed) == 0 else { throw unreadable() }
             known = needed
         }
+    }
+
+    /// Once nothing of the header is needed any more: lets go of it, so that the whole shard is read in large pages later.
+    func letGoOfHeader(_ file: Descriptor) {
+        guard status.shardState == LOCUM_SHARD_ABSENT else { return }
+        _ = locum_unmap_pages(shard.base, shard.count)
+        posix_fadvise(file.raw, 0, 0, POSIX_FADV_DONTNEED)
+        locum_expect_large_pages(shard.base, shard.count)
     }
 
     private func unreadable() -> ShardError {

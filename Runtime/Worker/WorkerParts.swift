@@ -34,6 +34,9 @@ final class WorkerParts {
     let functionsAtOnce: Int
     let residency: ShardResidency
 
+    /// An expert's shard, until its header was used.
+    private var file: Descriptor?
+
     /// Maps and checks, and closes the two descriptors. A router's shard is in memory when this returns, and an
     /// expert's if there was room for it when it was started; else of an expert's only the header is, which is read
     /// page by page so that nothing else comes with it. Nothing is looked at before it is known to be readable.
@@ -54,6 +57,13 @@ final class WorkerParts {
         shard = try ShardView(validating: UnsafeRawBufferPointer(start: mapping.base, count: bytes))
         (name, cpus, sequences) = (context.name, context.cpus, context.sequences)
         functionsAtOnce = context.functionsAtOnce
+        if context.runtime == .expert { self.file = file }
+    }
+
+    /// The shard's header and table are not looked at again.
+    func letGoOfHeader() {
+        if let file { residency.letGoOfHeader(file) }
+        file = nil
     }
 }
 

@@ -26,6 +26,7 @@ final class ExpertServer {
         // Receiving a message takes a large buffer for a moment; experts are many and have to stay small.
         locum_map_blocks_from(64 << 10)
         model = try ExpertModel(parts.shard)
+        parts.letGoOfHeader()
         self.channel = channel
         control = LaneControl(status: parts.status, residency: parts.residency)
         var lanes: [ExpertLane] = []
