@@ -38,6 +38,15 @@ ssize_t locum_send(int socket, const void *bytes, size_t length, const int *fds,
     }
 }
 
+ssize_t locum_message_length(int socket, int flags) {
+    struct msghdr message = {0};
+    ssize_t got;
+    do {
+        got = recvmsg(socket, &message, flags | MSG_PEEK | MSG_TRUNC);
+    } while (got < 0 && errno == EINTR);
+    return got;
+}
+
 ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *count, bool *truncated, int flags) {
     union {
         char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];

@@ -42,14 +42,16 @@ public enum Seqpacket {
     /// - Throws: `SyscallError`; EAGAIN when there is none and `wait` is false or the socket is non-blocking;
     ///   EMSGSIZE when data or descriptors were cut off (the message is lost, its descriptors closed).
     public static func receive(_ socket: Int32, wait: Bool = true) throws(SyscallError) -> Packet? {
+        let flags = wait ? 0 : LOCUM_MSG_DONTWAIT
+        // A buffer for the longest message would cost a small process more than the messages it gets.
+        let length = try check(locum_message_length(socket, flags), "receive a message")
         var descriptors: [Int32] = Array(repeating: -1, count: mostDescriptors)
         var count = Int32(mostDescriptors)
         var truncated = false
         var failure: Int32 = 0
-        let bytes = [UInt8](unsafeUninitializedCapacity: longest) { buffer, filled in
+        let bytes = [UInt8](unsafeUninitializedCapacity: min(length, longest)) { buffer, filled in
             let got = locum_receive(
-                socket, buffer.baseAddress, buffer.count, &descriptors, &count, &truncated,
-                wait ? 0 : LOCUM_MSG_DONTWAIT)
+                socket, buffer.baseAddress, buffer.count, &descriptors, &count, &truncated, flags)
             if got < 0 { failure = errno }
             filled = max(0, got)
         }
@@ -58,7 +60,6 @@ public enum Seqpacket {
         if truncated { throw SyscallError(stage: "receive a message (cut off)", errno: EMSGSIZE) }
         // An empty message without descriptors is how end of file looks; nobody here sends one.
         if bytes.isEmpty && owned.isEmpty { return nil }
-        // The buffer above is `longest` long; what is kept must not be.
-        return Packet(bytes: Array(bytes[...]), descriptors: owned)
+        return Packet(bytes: bytes, descriptors: owned)
     }
 }

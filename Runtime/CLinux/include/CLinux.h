@@ -47,6 +47,8 @@ int locum_fallocate(int fd, off_t length);
 int locum_seqpacket_pair(int ends[2]);
 /// Sends one message with up to 253 descriptors. Never raises SIGPIPE. Retries on EINTR.
 ssize_t locum_send(int socket, const void *bytes, size_t length, const int *fds, int count, int flags);
+/// Length of the next message, which stays; 0 at end of file. Flags as in locum_receive.
+ssize_t locum_message_length(int socket, int flags);
 /// Receives one message; descriptors come close-on-exec. *count is capacity in, number out.
 /// *truncated becomes true when data or descriptors did not fit (the message must then be refused).
 ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *count, bool *truncated, int flags);

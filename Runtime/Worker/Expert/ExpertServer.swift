@@ -23,8 +23,6 @@ final class ExpertServer {
 
     /// Makes the lanes; all but lane 0 wait for calls from now on, lane 0 is the calling thread.
     init(_ parts: WorkerParts, channel: Descriptor) throws {
-        // Receiving a message takes a large buffer for a moment; experts are many and have to stay small.
-        locum_map_blocks_from(64 << 10)
         model = try ExpertModel(parts.shard)
         parts.letGoOfHeader()
         self.channel = channel
