@@ -171,11 +171,15 @@ public struct LinkGrant: WireMessage, Equatable {
     /// Floats in a row, and local experts (0 for a router).
     public var width: UInt32
     public var experts: UInt32
+    /// If the instance was started for this request: from the fork until it was ready, less reading its shard; and that.
+    public var mapMicroseconds: UInt32
+    public var readMicroseconds: UInt32
 
     public init(
         link: UInt64, position: UInt32, instance: UInt64, runtime: FunctionRuntime, lanes: UInt8, replyArena: UInt64,
-        width: UInt32, experts: UInt32
+        width: UInt32, experts: UInt32, mapMicroseconds: UInt32 = 0, readMicroseconds: UInt32 = 0
     ) {
+        (self.mapMicroseconds, self.readMicroseconds) = (mapMicroseconds, readMicroseconds)
         (self.link, self.position, self.instance, self.runtime) = (link, position, instance, runtime)
         (self.lanes, self.replyArena, self.width, self.experts) = (lanes, replyArena, width, experts)
     }
@@ -183,6 +187,7 @@ public struct LinkGrant: WireMessage, Equatable {
     public func encode(into w: inout WireWriter) {
         w.integer(link); w.integer(position); w.integer(instance); w.byte(runtime.rawValue); w.byte(lanes)
         w.integer(replyArena); w.integer(width); w.integer(experts)
+        w.integer(mapMicroseconds); w.integer(readMicroseconds)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -195,6 +200,8 @@ public struct LinkGrant: WireMessage, Equatable {
         replyArena = try r.integer()
         width = try r.integer()
         experts = try r.integer()
+        mapMicroseconds = try r.integer()
+        readMicroseconds = try r.integer()
     }
 }
 

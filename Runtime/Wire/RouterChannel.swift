@@ -292,6 +292,8 @@ public enum RouterEvent: WireMessage, Equatable {
     /// Scores of prompt positions from `first` on. The first token of all has no probability: its score says 0
     /// with no alternatives.
     case promptScores(first: UInt32, [TokenScore])
+    /// The first token follows: what it took.
+    case firstToken(FirstToken)
     /// Output token number `index` (0…). `text`: what it adds to the output, whole UTF-8, held back while it
     /// could still be the start of a stop text.
     case token(index: UInt32, id: Int32, text: String, score: TokenScore?)
@@ -320,6 +322,7 @@ public enum RouterEvent: WireMessage, Equatable {
             w.list(experts) { $0.integers($1) }; w.list(weights) { $0.floats($1) }
         case .routes(let step, let rows, let experts):
             w.byte(7); w.integer(step); w.messages(rows); w.integers(experts)
+        case .firstToken(let parts): w.byte(8); parts.encode(into: &w)
         }
     }
 
@@ -342,6 +345,7 @@ public enum RouterEvent: WireMessage, Equatable {
                 experts: try r.list(minimum: 4) { r throws(WireError) in try r.integers() },
                 weights: try r.list(minimum: 4) { r throws(WireError) in try r.floats() })
         case 7: self = .routes(step: try r.integer(), try r.messages(), experts: try r.integers())
+        case 8: self = .firstToken(try FirstToken(from: &r))
         case let tag: throw r.failure("unknown router event \(tag)")
         }
     }

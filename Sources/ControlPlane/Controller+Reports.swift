@@ -12,6 +12,16 @@ extension MemoryReport {
     }
 }
 
+extension FirstTokenReport {
+    init(_ parts: FirstToken) {
+        func milliseconds(_ microseconds: UInt64) -> Double { Double(microseconds) / 1000 }
+        self.init(
+            total: milliseconds(parts.total), queue: milliseconds(UInt64(parts.queue)),
+            spawn: milliseconds(UInt64(parts.spawn)), map: milliseconds(UInt64(parts.map)),
+            read: milliseconds(UInt64(parts.read)), compute: milliseconds(UInt64(parts.compute)))
+    }
+}
+
 extension Controller {
     /// Set in a request's number: node is to read private memory and residency as well.
     private static let detailed: UInt32 = 0x8000_0000
@@ -57,8 +67,14 @@ extension Controller {
                 wasted: Int(clamping: $0.wasted), bytesWasted: Int(clamping: $0.bytesWasted),
                 secondsSaved: Double($0.microsecondsSaved) / 1e6, secondsLost: Double($0.microsecondsLost) / 1e6)
         }
-        return ModelDescription(model, functions: functions, prediction: prediction, lanes: Int(settings.lanes))
+        return ModelDescription(
+            model, functions: functions, prediction: prediction,
+            firstToken: firstTokens[name].map(FirstTokenReport.init),
+            lanes: Int(settings.lanes))
     }
+
+    /// A model answered from zero.
+    func note(_ parts: FirstToken, of model: String) { firstTokens[model] = parts }
 
     /// - Throws: `ControlFailure` `not_found` when no model is named so.
     public func require(_ name: String) throws(ControlFailure) {

@@ -55,7 +55,7 @@ public actor Controller {
     nonisolated let settings: ControlSettings
     nonisolated let logger: Logger
     let store: any RegistryStore
-    let now: @Sendable () -> Moment
+    nonisolated let now: @Sendable () -> Moment
     let started: Moment
     var catalog: Catalog
     var table = InstanceTable()
@@ -83,6 +83,8 @@ public actor Controller {
     var counted: [UInt64: UInt64] = [:]
     /// Functions whose last instance found its shard bad, and how.
     var faults: [UInt64: String] = [:]
+    /// What the first token took when a model's router had to be started last.
+    var firstTokens: [String: FirstToken] = [:]
     /// Looks at idle instances; exists only while there are instances.
     var watch: Task<Void, Never>?
 

@@ -79,10 +79,13 @@ public struct ModelDescription: Codable, Sendable, Equatable {
     public var minimumBytes: Int
     /// What guesses of its routers have come to; null before the first.
     public var prediction: PredictionReport?
+    /// What the first token took when it was last asked while nothing of it ran; null before that.
+    public var firstToken: FirstTokenReport?
 
     enum CodingKeys: String, CodingKey {
         case name, revision, architecture, parameters, bytes, quantization, context, hidden, layers, experts
         case vocabulary, node, options, functions, prediction
+        case firstToken = "first_token"
         case sequenceBytesPerToken = "sequence_bytes_per_token"
         case routerOverhead = "router_overhead_bytes"
         case minimumBytes = "minimum_bytes"
@@ -93,8 +96,11 @@ public struct ModelDescription: Codable, Sendable, Equatable {
         case deployedAt = "deployed_at"
     }
 
-    public init(_ record: ModelRecord, functions: [FunctionReport], prediction: PredictionReport?, lanes: Int) {
-        self.prediction = prediction
+    public init(
+        _ record: ModelRecord, functions: [FunctionReport], prediction: PredictionReport?,
+        firstToken: FirstTokenReport? = nil, lanes: Int
+    ) {
+        (self.prediction, self.firstToken) = (prediction, firstToken)
         (sequenceBytesPerToken, routerOverhead) = (
             record.manifest.sequenceBytesPerToken, record.manifest.routerOverhead
         )
@@ -107,6 +113,31 @@ public struct ModelDescription: Codable, Sendable, Equatable {
         (expertsPerToken, vocabulary) = (manifest.expertsPerToken, manifest.vocabulary)
         (hasChatTemplate, deployedAt) = (manifest.hasChatTemplate, record.deployedAt)
         (node, options, self.functions) = (record.node, record.options, functions)
+    }
+}
+
+/// Where the time to the first token went when the model was last asked while nothing of it ran; milliseconds.
+public struct FirstTokenReport: Codable, Sendable, Equatable {
+    public var total: Double
+    /// Waiting for a turn, for memory, and for others.
+    public var queue: Double
+    /// Until the router's and the experts' processes were there; until those were ready; until shards were read.
+    public var spawn, map, read: Double
+    /// The prompt's forward passes.
+    public var compute: Double
+
+    enum CodingKeys: String, CodingKey {
+        case total = "total_ms"
+        case queue = "queue_ms"
+        case spawn = "spawn_ms"
+        case map = "map_ms"
+        case read = "read_ms"
+        case compute = "compute_ms"
+    }
+
+    public init(total: Double, queue: Double, spawn: Double, map: Double, read: Double, compute: Double) {
+        (self.total, self.queue, self.spawn) = (total, queue, spawn)
+        (self.map, self.read, self.compute) = (map, read, compute)
     }
 }
 

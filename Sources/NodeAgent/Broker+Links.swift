@@ -34,10 +34,15 @@ extension Broker {
                     descriptors.append(writable)
                     arena = UInt64(Arena.requestBytes)
                 }
-                let made = try link(caller, instance, requests.readable, position: position)
+                var made = try link(caller, instance, requests.readable, position: position)
+                if acquisition.isWarm(position) {
+                    warm += 1
+                } else {
+                    let start = instance.startMicroseconds
+                    (made.grant.mapMicroseconds, made.grant.readMicroseconds) = (start.map, start.read)
+                }
                 grants.append(made.grant)
                 descriptors += made.descriptors
-                if acquisition.isWarm(position) { warm += 1 }
             }
         } catch {
             // Links already in hand are dropped with their sockets: the callee sees them close.

@@ -40,6 +40,10 @@ final class Instance {
     /// Set once the zygote has forked it.
     private(set) var process: StartedProcess?
     private(set) var announcement: Announcement?
+    private var spawnedAt: UInt64 = 0
+    private var readyAt: UInt64 = 0
+    /// Of reading its shard before it was ready.
+    var readNanoseconds: UInt64 = 0
     /// Why it is going, if something went wrong: the first reason counts.
     private(set) var reason: String?
     /// Control ordered its end.
@@ -85,6 +89,7 @@ final class Instance {
     /// The zygote forked it. A worker that is not wanted any more is killed now that it can be.
     func spawned(_ process: StartedProcess) {
         self.process = process
+        spawnedAt = monotonic()
         if state == .leaving { kill() }
     }
 
@@ -98,8 +103,16 @@ final class Instance {
     /// Becomes ready when both the worker and the zygote have reported; true at that moment.
     func becomeReady() -> Bool {
         guard state == .starting, announcement != nil, process != nil else { return false }
-        state = .ready
+        (state, readyAt) = (.ready, monotonic())
         return true
+    }
+
+    /// From the fork until it was ready, in microseconds: everything but reading its shard, and that.
+    var startMicroseconds: (map: UInt32, read: UInt32) {
+        // The worker may be ready before the zygote's word of it was heard.
+        let whole = readyAt > spawnedAt ? readyAt - spawnedAt : 0
+        let read = min(readNanoseconds, whole)
+        return (UInt32(clamping: (whole - read) / 1000), UInt32(clamping: read / 1000))
     }
 
     /// Finishes what is under way. False when it has to be killed at once: it has nothing under way.

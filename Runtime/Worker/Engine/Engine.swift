@@ -7,6 +7,7 @@
 import Kernels
 import Shard
 import Syscall
+import Wire
 
 /// A router's model, ready to compute.
 final class Engine {
@@ -87,6 +88,9 @@ final class Engine {
 
     /// Why a row of the last `forward` has no result, if it has none; the other rows' are right.
     func failure(row: Int) -> EngineError? { space.failures[row] }
+
+    /// What has been waited for experts since the beginning, in all.
+    var waited: StartCost { dispatcher.waited }
 
     /// What the gates decided for a row of the last `forward`, if that traced.
     func gates(row: Int) -> GateTrace { space.traces.indices.contains(row) ? space.traces[row] : GateTrace() }

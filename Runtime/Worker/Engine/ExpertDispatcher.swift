@@ -2,6 +2,7 @@
 // thread, then on every compute thread `send` and `receive` (all calls of a core are out before the first
 // is awaited, and between the two the thread does its share of the router's own work), then `settle`, which
 // says whether calls have to be repeated.
+import Wire
 
 /// One layer's rows and the experts chosen for them. Pointers stay valid until the work is settled.
 struct ExpertWork {
@@ -30,6 +31,9 @@ protocol ExpertDispatcher: AnyObject {
     /// Rows of the last work whose experts cannot be had, and why: what `outputs` lacks belongs to them. The other
     /// rows' results are right.
     var failures: [Int: EngineError] { get }
+
+    /// What has been waited for functions and their shards since the beginning, in all.
+    var waited: StartCost { get }
 
     /// Takes on a layer's work. - Throws: `EngineError` when functions cannot be had.
     func plan(_ work: ExpertWork) throws(EngineError)

@@ -40,6 +40,7 @@ final class LinkDispatcher: ExpertDispatcher {
     private var hintsLeft = 0
     private var hinted: [UInt32] = []
     private(set) var failures: [Int: EngineError] = [:]
+    private(set) var waited = StartCost()
     private var left = 0
     private var tries = 0
     private var lastFailure = ""
@@ -230,11 +231,12 @@ final class LinkDispatcher: ExpertDispatcher {
         guard let work else { return true }
         let before = left
         var refused: Int?
+        var longestLoad: UInt64 = 0
         for thread in 0..<threads {
             for call in calls.entries(thread) {
                 switch call.outcome {
                 case .answered(_, let load):
-                    if load > 0 { hintsLeft = Self.hintsAfterLoad }
+                    longestLoad = max(longestLoad, load)
                     for index in 0..<Int(call.call.pair_count) {
                         let slot = Int(calls.slots[call.slots + index])
                         results[slot] = UnsafePointer(
@@ -257,6 +259,10 @@ final class LinkDispatcher: ExpertDispatcher {
             }
         }
         calls.clear()
+        if longestLoad > 0 {
+            hintsLeft = Self.hintsAfterLoad
+            waited.read += longestLoad
+        }
         if let refused {
             throw EngineError("refused", "function \(refused) refused a call or answered another one")
         }
@@ -338,6 +344,7 @@ extension LinkDispatcher {
 
     /// Has node link the functions. What of the work calls one whose shard is bad is given up; everything else goes on.
     private func link(_ missing: [UInt32], _ work: ExpertWork) throws(EngineError) {
+        let begun = locum_monotonic_ns()
         var granted: [Link]?
         while granted == nil {
             do throws(InvokeError) {
@@ -356,6 +363,7 @@ extension LinkDispatcher {
                 }
             }
         }
+        waited = waited + StartCost(wall: locum_monotonic_ns() - begun, (granted ?? []).map(\.grant))
         for (link, function) in zip(granted ?? [], missing) {
             links[Int(function)] = try check(link, function: Int(function))
         }

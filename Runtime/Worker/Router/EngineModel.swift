@@ -3,6 +3,7 @@ import Shard
 import Syscall
 import Template
 import Tokenizer
+import Wire
 
 /// The engine as a model of sequences.
 final class EngineModel: SequenceModel {
@@ -27,6 +28,7 @@ final class EngineModel: SequenceModel {
     }
 
     func failure(row: Int) -> RouterFailure? { engine.failure(row: row).map { RouterFailure($0) } }
+    var waited: StartCost { engine.waited }
     func logits(row: Int) -> UnsafeBufferPointer<Float> { engine.logits(row: row) }
     func gates(row: Int) -> GateTrace { engine.gates(row: row) }
     func record(_ on: Bool) { engine.isRecording = on }

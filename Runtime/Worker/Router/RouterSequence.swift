@@ -12,6 +12,21 @@ struct SequenceKey: Hashable {
     let number: UInt64
 }
 
+/// What the parts of the time to a first token are measured from; nanoseconds of the monotonic clock.
+struct SequenceClock {
+    /// It was asked for.
+    var arrived: UInt64 = 0
+    /// There was room for it.
+    var begun: UInt64 = 0
+    /// What the model had waited for experts by then.
+    var waited = StartCost()
+
+    /// - Parameter waited: what it has waited for by `now`.
+    func firstToken(at now: UInt64, waited: StartCost) -> FirstToken {
+        FirstToken(total: now - arrived, queue: begun - arrived, waited - self.waited)
+    }
+}
+
 /// A sequence under way.
 final class RouterSequence<Cache: AnyObject> {
     private enum State {
@@ -27,6 +42,8 @@ final class RouterSequence<Cache: AnyObject> {
     let number: UInt64
     /// Bytes of the memory budget that are reserved for its cache.
     let reserved: Int
+    /// When it was asked for and when it was taken on, and what the model had waited for experts by then.
+    let clock: SequenceClock
     private let request: SequenceRequest
     private let cache: Cache
     /// Prompt, then output.
@@ -40,9 +57,9 @@ final class RouterSequence<Cache: AnyObject> {
     /// - Parameter bytes: a token's bytes for the output's text; empty for special tokens.
     init(
         key: SequenceKey, request: SequenceRequest, cache: Cache, number: UInt64 = 0, reserved: Int = 0,
-        bytes: (Int32) -> [UInt8]
+        clock: SequenceClock = SequenceClock(), bytes: (Int32) -> [UInt8]
     ) {
-        self.number = number
+        (self.number, self.clock) = (number, clock)
         (self.key, self.request, self.cache, self.reserved) = (key, request, cache, reserved)
         tokens = request.prompt
         text = OutputText(stops: request.stop)

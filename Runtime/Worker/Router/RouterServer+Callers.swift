@@ -1,5 +1,6 @@
 // Callers come (links from node), ask, cancel and go. A caller that breaks the protocol is cut off; its
 // sequences end and their memory is free at once, others do not notice.
+import CLinux
 import Link
 import Shard
 import Syscall
@@ -90,7 +91,8 @@ extension RouterServer {
             let request = try SequenceRequest(spec, prompts: prompts, config: config)
             let bytes = model.cacheBytes(capacity: request.prompt.count + request.limit)
             nextNumber += 1
-            let sequence = WaitingSequence(key: key, request: request, number: nextNumber, bytes: bytes)
+            let sequence = WaitingSequence(
+                key: key, request: request, number: nextNumber, bytes: bytes, arrived: locum_monotonic_ns())
             if bytes == 0 { start(sequence) } else { waiting[connection.reserve(bytes)] = sequence }
         } catch {
             refuse(caller, key.number, error)
@@ -110,6 +112,7 @@ extension RouterServer {
             let cache = try model.makeCache(capacity: ready.request.prompt.count + ready.request.limit)
             let sequence = Sequence(
                 key: ready.key, request: ready.request, cache: cache, number: ready.number, reserved: ready.bytes,
+                clock: SequenceClock(arrived: ready.arrived, begun: locum_monotonic_ns(), waited: model.waited),
                 bytes: textBytes)
             meter.begin()
             sequences.append(sequence)
@@ -178,5 +181,7 @@ struct WaitingSequence {
     let number: UInt64
     /// Of keys and values, once all its positions are computed.
     let bytes: Int
+    /// When it was asked for.
+    let arrived: UInt64
     var isCancelled = false
 }

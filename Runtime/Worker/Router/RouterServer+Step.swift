@@ -1,5 +1,6 @@
 // One step: rows of all sequences that can go on, one forward pass, then each sequence takes its results. A
 // failed pass ends the sequences that were in it, a failed row its own, with the reason; the router goes on.
+import CLinux
 import Tokenizer
 import Wire
 
@@ -51,7 +52,13 @@ extension RouterServer {
             try sequence.advance(
                 count, first: first, model: model, sampler: &sampler,
                 scorer: TokenScorer(bytes: prompts.tokenizer.bytes(of:)), bytes: textBytes
-            ) { caller.outbox.add($0, sequence: sequence.key.number) }
+            ) { event in
+                if case .token(index: 0, _, _, _) = event {
+                    let parts = sequence.clock.firstToken(at: locum_monotonic_ns(), waited: model.waited)
+                    caller.outbox.add(.firstToken(parts), sequence: sequence.key.number)
+                }
+                caller.outbox.add(event, sequence: sequence.key.number)
+            }
         } catch {
             fail(sequence, error)
         }

@@ -1,5 +1,6 @@
 // What the router needs of a model: a forward pass over rows of several sequences. Stated as a protocol so
 // that requests, sampling, stop texts and fairness are tested without weights, by a model made of a table.
+import Wire
 
 /// One position of one sequence to be computed.
 struct StepRow<Cache> {
@@ -48,6 +49,9 @@ protocol SequenceModel: AnyObject {
     /// Gates of a row of the last `forward`, if that traced.
     func gates(row: Int) -> GateTrace
 
+    /// What has been waited for experts since the beginning, in all.
+    var waited: StartCost { get }
+
     /// Whether the experts that rows call are kept, for `routes`.
     func record(_ on: Bool)
 
@@ -64,6 +68,7 @@ protocol SequenceModel: AnyObject {
 extension SequenceModel {
     func cacheBytes(capacity: Int) -> Int { 0 }
     func failure(row: Int) -> RouterFailure? { nil }
+    var waited: StartCost { StartCost() }
     func record(_ on: Bool) {}
     func routes() -> [UInt16] { [] }
 }

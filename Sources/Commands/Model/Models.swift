@@ -51,6 +51,14 @@ struct Describe: ParsableCommand {
                 ("vocabulary", "\(it.vocabulary)"), ("chat template", it.hasChatTemplate ? "yes" : "no"),
             ]
             for (name, value) in facts { fact(name, value) }
+            if let first = it.firstToken {
+                func milliseconds(_ value: Double) -> String { "\(Human.fixed(value, 1)) ms" }
+                fact(
+                    "first token",
+                    "\(milliseconds(first.total)): \(milliseconds(first.queue)) waiting, \(milliseconds(first.spawn)) spawning, "
+                        + "\(milliseconds(first.map)) mapping, \(milliseconds(first.read)) reading, "
+                        + "\(milliseconds(first.compute)) computing")
+            }
             if let guesses = it.prediction {
                 fact(
                     "prediction",
@@ -71,7 +79,7 @@ struct Describe: ParsableCommand {
     }
 
     private func fact(_ name: String, _ value: String) {
-        write(text: name + String(repeating: " ", count: 15 - name.count) + value + "\n")
+        write(text: name + String(repeating: " ", count: max(1, 15 - name.count)) + value + "\n")
     }
 }
 

@@ -11,8 +11,10 @@ public final class InvokedRouter: RouterAccess {
     /// Kept open: node takes its end as the end of the lease. Nothing is called on it any more.
     private nonisolated(unsafe) let connection: InvokeConnection
 
-    private init(client: RouterClient, connection: InvokeConnection) {
-        (self.client, self.connection) = (client, connection)
+    public let startCost: StartCost
+
+    private init(client: RouterClient, connection: InvokeConnection, startCost: StartCost) {
+        (self.client, self.connection, self.startCost) = (client, connection, startCost)
     }
 
     public var isOpen: Bool { !client.isLost }
@@ -41,11 +43,14 @@ public final class InvokedRouter: RouterAccess {
 
     private static func attempt(_ model: String, _ path: String) -> Result<InvokedRouter, RouterUnavailable> {
         do {
+            let begun = ContinuousClock.now
             let connection = try InvokeConnection(path: path)
             guard let link = try connection.acquire(named: ["\(model)/router"]).first else {
                 return .failure(RouterUnavailable(code: "broken", message: "node granted no link to \(model)"))
             }
-            return .success(InvokedRouter(client: try RouterClient(link), connection: connection))
+            let wall = UInt64(max(0, (ContinuousClock.now - begun) / .nanoseconds(1)))
+            let cost = StartCost(wall: wall, CollectionOfOne(link.grant))
+            return .success(InvokedRouter(client: try RouterClient(link), connection: connection, startCost: cost))
         } catch let error as InvokeError {
             return .failure(RouterUnavailable(code: error.code, message: error.message))
         } catch {

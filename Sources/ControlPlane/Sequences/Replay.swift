@@ -52,6 +52,7 @@ struct Replay: Sendable {
             guard Int(index) >= output.count else { return nil }
             output.append(id)
             return event
+        case .firstToken: return output.isEmpty ? event : nil
         case .finished, .failed, .trace, .routes:
             return event
         }

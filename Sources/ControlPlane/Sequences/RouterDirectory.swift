@@ -6,8 +6,14 @@ public import Wire
 public protocol RouterAccess: AnyObject, Sendable {
     /// False when the router is gone.
     var isOpen: Bool { get }
+    /// What it took to get it.
+    var startCost: StartCost { get }
     /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it cancels the sequence.
     func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate>
+}
+
+extension RouterAccess {
+    public var startCost: StartCost { StartCost() }
 }
 
 /// Why there is no router.

@@ -74,9 +74,10 @@ public final class Sequences: Sendable {
 
     private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var replay = Replay(spec)
+        var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
-            switch await attempt(model, &replay, sink) {
+            switch await attempt(model, &replay, &clock, sink) {
             case .ended: return
             case .busy(let reason):
                 busyTries += 1
@@ -104,13 +105,14 @@ public final class Sequences: Sendable {
     }
 
     private func attempt(
-        _ model: String, _ replay: inout Replay, _ sink: AsyncStream<RouterEvent>.Continuation
+        _ model: String, _ replay: inout Replay, _ clock: inout FirstTokenClock,
+        _ sink: AsyncStream<RouterEvent>.Continuation
     ) async -> Outcome {
         let router: any RouterAccess
         do throws(RouterUnavailable) {
             let found = try await routers.router(model)
             router = found.router
-            if found.warm { await controller.countWarm() }
+            if found.warm { await controller.countWarm() } else { clock.router = found.router.startCost }
         } catch {
             if error.code == "not_found" || error.code == "denied" {
                 sink.yield(.failed(code: error.code, parameter: "model", message: error.message))
@@ -136,7 +138,12 @@ public final class Sequences: Sendable {
                 await routers.discard(model, router)
                 return .lost(progress: progress, reason: message)
             case .event(let event):
-                guard let fresh = replay.passOn(event) else { continue }
+                guard var fresh = replay.passOn(event) else { continue }
+                if case .firstToken(let parts) = fresh {
+                    let whole = clock.whole(parts, at: controller.now())
+                    if clock.router != nil { await controller.note(whole, of: model) }
+                    fresh = .firstToken(whole)
+                }
                 progress = true
                 sink.yield(fresh)
                 if fresh.isLast { return .ended }
@@ -156,7 +163,7 @@ extension RouterEvent {
     var isLast: Bool {
         switch self {
         case .finished, .failed: true
-        case .started, .promptScores, .token, .trace, .routes: false
+        case .started, .promptScores, .firstToken, .token, .trace, .routes: false
         }
     }
 }

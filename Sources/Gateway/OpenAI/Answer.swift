@@ -23,6 +23,8 @@ struct AnswerHead: Sendable {
     private var promptTokens = 0
     private var completionTokens = 0
     private var unfinished: Int
+    /// Of the choice that spoke first.
+    private(set) var firstToken: FirstToken?
 
     init(prefix: String, model: String, choices: Int, perPrompt: Int, includesUsage: Bool, created: Int64) {
         id =
@@ -39,6 +41,7 @@ struct AnswerHead: Sendable {
         case .finished(_, _, let tokens):
             completionTokens += Int(tokens)
             unfinished -= 1
+        case .firstToken(let parts): firstToken = firstToken ?? parts
         case .promptScores, .token, .failed, .trace, .routes: break
         }
     }

@@ -2,15 +2,20 @@
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import Wire
 
 struct EventStream {
     private var writer: any ResponseBodyWriter
 
     /// A response whose body `body` writes.
-    static func response(_ body: @escaping @Sendable (inout EventStream) async throws -> Void) -> Response {
-        let headers: HTTPFields = [
+    /// - Parameter firstToken: what its first token took, for the head.
+    static func response(
+        after firstToken: FirstToken?, _ body: @escaping @Sendable (inout EventStream) async throws -> Void
+    ) -> Response {
+        var headers: HTTPFields = [
             .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
         ]
+        headers.add(firstToken)
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in

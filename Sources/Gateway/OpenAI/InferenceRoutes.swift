@@ -78,22 +78,36 @@ struct InferenceRoutes: Sendable {
         watch.onLeave { choices.cancel() }
         guard common.stream else {
             defer { watch.clear() }
-            return .json(try await Self.collect(choices, answer).whole)
+            let whole = try await Self.collect(choices, answer)
+            var response = Response.json(whole.whole)
+            response.headers.add(whole.head.firstToken)
+            return response
         }
-        // Until the first event nothing is sent, so that what is wrong from the start gets its own status.
-        var first: ChoiceEvents.Element?
-        for await element in choices.events {
-            first = element
-            break
-        }
-        guard let first else { throw APIError.clientGone }
-        if case .failed(let code, let parameter, let message) = first.event {
-            throw APIError(code: code, parameter: parameter, message: message)
-        }
-        return EventStream.response { writer in
+        let early = try await Self.untilFirstToken(choices)
+        return EventStream.response(after: early.firstToken) { writer in
             defer { watch.clear() }
-            try await Self.stream(choices, first: first, answer, kind: kind, into: &writer)
+            try await Self.stream(choices, early: early.events, answer, kind: kind, into: &writer)
         }
+    }
+
+    /// Until the first token nothing is sent, so that what goes wrong before has its own status, and the head can say
+    /// what the token took.
+    private static func untilFirstToken(
+        _ choices: ChoiceEvents
+    ) async throws -> (events: [ChoiceEvents.Element], firstToken: FirstToken?) {
+        var events: [ChoiceEvents.Element] = []
+        for await element in choices.events {
+            events.append(element)
+            switch element.event {
+            case .failed(let code, let parameter, let message):
+                choices.cancel()
+                throw APIError(code: code, parameter: parameter, message: message)
+            case .firstToken(let parts): return (events, parts)
+            case .token, .finished: return (events, nil)
+            case .started, .promptScores, .trace, .routes: break
+            }
+        }
+        throw APIError.clientGone
     }
 
     private static func collect<A: Answer>(_ choices: ChoiceEvents, _ answer: A) async throws -> A {
@@ -110,11 +124,11 @@ struct InferenceRoutes: Sendable {
     }
 
     private static func stream(
-        _ choices: ChoiceEvents, first: ChoiceEvents.Element, _ answer: some Answer, kind: String,
+        _ choices: ChoiceEvents, early: [ChoiceEvents.Element], _ answer: some Answer, kind: String,
         into writer: inout EventStream
     ) async throws {
         var answer = answer
-        try await writer.send(answer.add(first.choice, first.event))
+        for (choice, event) in early { try await writer.send(answer.add(choice, event)) }
         for await (choice, event) in choices.events {
             if case .failed(let code, let parameter, let message) = event {
                 choices.cancel()

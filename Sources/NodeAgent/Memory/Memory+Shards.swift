@@ -67,6 +67,7 @@ extension Memory {
         guard let entry = entries[instance.digest], entry.loader == instance.id else { return }
         bytesRead += UInt64(entry.bytes)
         readNanoseconds &+= nanoseconds
+        if instance.state == .starting { instance.readNanoseconds = nanoseconds }
         entry.loader = nil
         residency.loaded(entry.key)
         if instance.isActive {

@@ -1,6 +1,7 @@
 // Experts applied in the router's own threads, so that the engine is judged before any process exists.
 import Shard
 import Syscall
+import Wire
 
 @testable import Worker
 
@@ -27,6 +28,7 @@ final class LocalDispatcher: ExpertDispatcher {
 
     var outputs: UnsafePointer<UnsafePointer<Float>?> { UnsafePointer(results) }
     let failures: [Int: EngineError] = [:]
+    let waited = StartCost()
     func plan(_ work: ExpertWork) { self.work = work }
     func send(thread: Int) {}
     func dropRevoked() {}
