@@ -156,7 +156,8 @@ extension Node {
         guard measuring == nil else { return }
         let pids = [getpid(), getppid(), zygote.pid ?? 0, control?.pid ?? 0].filter { $0 > 1 }
         let bytes = pids.reduce(0) { $0 + ProcessFacts.proportionalBytes(of: $1) }
-        memory.measured(daemons: bytes + MemoryCost.margin)
+        let word = memory.measured(daemons: bytes + MemoryCost.margin, stalled: MemoryPressure.stalled())
+        if let word { log(word) }
         measuring = loop.after(Self.measuringPause) { [weak self] in
             guard let self else { return }
             measuring = nil

@@ -200,6 +200,14 @@ class Store:
         else:
             print(f"no recording: {said.strip()}", file=sys.stderr)
 
+    def plan(self, budget: int) -> float:
+        """Tokens per second that `locum plan` expects of the first recording's requests."""
+        with Daemon(self.data, "--threads", str(THREADS)) as daemon:
+            told = daemon.json(
+                "plan", str(self.gguf), "--memory", str(budget), "--context", str(CONTEXT),
+                *(["--trace", str(self.traces[0])] if self.traces else []))
+        return told["tokens_per_second"]
+
     def replay(self, trace: Path, policy: str, budget: int, disk: float = 1e9) -> dict:
         done = subprocess.run(
             [str(BIN / "locum"), "trace", "replay", str(trace), "--policy", policy, "--memory", str(budget),

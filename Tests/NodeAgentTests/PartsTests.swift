@@ -125,4 +125,15 @@ import Wire
         #expect(ProcessFacts.privateBytes(of: getpid()) > 0)
         #expect(ProcessFacts.privateBytes(of: -5) == 0)
     }
+
+    @Test("The kernel's account of waiting for memory is read, and nothing is made of anything else")
+    func pressure() {
+        let text = "some avg10=12.50 avg60=0.10 avg300=0.00 total=1\nfull avg10=99.00 avg60=0.00 avg300=0.00 total=0\n"
+        #expect(MemoryPressure.share(text) == 0.125)
+        #expect(MemoryPressure.share("some avg10=250.00") == 1)
+        for other in ["", "full avg10=1.00", "some avg10=", "some avg10=nan", "some avg60=1.00"] {
+            #expect(MemoryPressure.share(other) == nil)
+        }
+        #expect((0...1).contains(MemoryPressure.stalled()))
+    }
 }

@@ -41,6 +41,7 @@ enum DiskProbe {
                 let count = min(piece, length - offset)
                 posix_fadvise(raw, off_t(offset), off_t(count), POSIX_FADV_DONTNEED)
                 guard let base = locum_map(count, PROT_READ, MAP_SHARED, file.raw, off_t(offset)) else { break }
+                locum_expect_large_pages(base, count)
                 let begun = locum_monotonic_ns()
                 let done = locum_populate(base, count)
                 spent += locum_monotonic_ns() - begun

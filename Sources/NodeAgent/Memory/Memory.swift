@@ -46,6 +46,7 @@ final class Memory {
     private var processBytes = 0
     private var sequenceBytes = 0
     private var daemons = MemoryCost.daemons
+    private var governor = PressureGovernor()
     /// Bytes of the largest expert shard so far.
     var largestExpert = 0
     /// What each router's experts need at least, with the router itself.
@@ -163,10 +164,22 @@ final class Memory {
 
     // MARK: Making room
 
-    /// The daemons were measured: more than expected counts.
-    func measured(daemons bytes: Int) {
+    /// The daemons were measured: more than expected counts. And the host: under pressure shards get less.
+    /// - Parameter stalled: see `MemoryPressure`.
+    /// - Returns: what to tell a person, when that has begun or ended.
+    func measured(daemons bytes: Int, stalled: Double) -> String? {
         daemons = max(MemoryCost.daemons, bytes)
-        advance()
+        let before = governor.heldBack
+        governor.observe(stalled: stalled)
+        defer { advance() }
+        switch (before > 0, governor.heldBack > 0) {
+        case (false, true):
+            return
+                "this host is short of memory (tasks wait for it \(Int(stalled * 100)) % of the time): experts get less of "
+                + "the budget until that ends"
+        case (true, false): return "this host has memory again: experts get the whole budget"
+        default: return nil
+        }
     }
 
     /// Grants what fits, and makes room for the next that waits.
@@ -197,7 +210,7 @@ final class Memory {
         }
         var wanted = waitingProcesses.first?.bytes ?? 0
         if wanted == 0, let next = waitingSequences.first, leavesFloor(next) { wanted = next.bytes }
-        residency.budget = max(0, free - wanted)
+        residency.budget = max(0, free - wanted - heldBack)
         residency.headroom = headroom
         wantAgain()
         moveShards()
@@ -218,6 +231,12 @@ final class Memory {
 
     /// Beside this sequence there is room for what the routers' experts need.
     private func leavesFloor(_ next: Waiting) -> Bool { sequenceBytes + next.bytes + floor <= total }
+
+    /// Of what shards could have beyond the routers' and one layer's.
+    private var heldBack: Int {
+        guard governor.heldBack > 0 else { return 0 }
+        return Int(governor.heldBack * Double(max(0, free - residency.pinned - workingSet)))
+    }
 
     /// Room for two reads, where that is a small part of what there is.
     private var headroom: Int {

@@ -1,0 +1,25 @@
+// How much of the time tasks wait for memory, by the kernel's own account (PSI). Of this process's cgroup where it has one
+// with its own limit, else of the host; 0 where the kernel does not say.
+import Syscall
+
+enum MemoryPressure {
+    /// Share of the last ten seconds in which some task waited, 0 to 1.
+    static func stalled() -> Double {
+        let groups = ProcessFacts.read("/proc/self/cgroup", atMost: 16_384)
+        let own = groups.split(separator: "\n").first { $0.hasPrefix("0::") }.map { $0.dropFirst(3) }
+        if let own, own != "/" {
+            let text = ProcessFacts.read("/sys/fs/cgroup\(own)/memory.pressure", atMost: 256)
+            if let share = share(text) { return share }
+        }
+        return share(ProcessFacts.read("/proc/pressure/memory", atMost: 256)) ?? 0
+    }
+
+    /// `some avg10=1.53 avg60=…` as 0.0153; nil when it says nothing of the kind.
+    static func share(_ text: String) -> Double? {
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("some ") }),
+            let field = line.split(separator: " ").first(where: { $0.hasPrefix("avg10=") }),
+            let percent = Double(field.dropFirst("avg10=".count)), percent.isFinite
+        else { return nil }
+        return min(1, max(0, percent / 100))
+    }
+}
