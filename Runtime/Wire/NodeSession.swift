@@ -181,12 +181,15 @@ public struct InstanceSpec: WireMessage, Equatable {
     public var overhead: UInt64
     /// Bytes that its callees need at least for one layer (router): what sequences may never take away.
     public var workingSet: UInt64
+    /// Bytes of its longest sequence's keys and values (router).
+    public var longestSequence: UInt64
 
     public init(
         instance: UInt64, function: UInt64, name: String, runtime: FunctionRuntime, digest: [UInt8], lanes: UInt8,
         callees: [UInt64] = [], sequences: UInt16 = 0, functionsAtOnce: UInt16 = 0, layer: UInt16 = 0,
-        overhead: UInt64 = 0, workingSet: UInt64 = 0
+        overhead: UInt64 = 0, workingSet: UInt64 = 0, longestSequence: UInt64 = 0
     ) {
+        self.longestSequence = longestSequence
         self.functionsAtOnce = functionsAtOnce
         (self.instance, self.function, self.name, self.runtime) = (instance, function, name, runtime)
         (self.digest, self.lanes, self.callees, self.sequences) = (digest, lanes, callees, sequences)
@@ -198,6 +201,7 @@ public struct InstanceSpec: WireMessage, Equatable {
         w.byte(lanes); w.integers(callees); w.integer(sequences); w.integer(functionsAtOnce); w.integer(layer)
         w.integer(overhead)
         w.integer(workingSet)
+        w.integer(longestSequence)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -214,6 +218,7 @@ public struct InstanceSpec: WireMessage, Equatable {
         layer = try r.integer()
         overhead = try r.integer()
         workingSet = try r.integer()
+        longestSequence = try r.integer()
     }
 }
 

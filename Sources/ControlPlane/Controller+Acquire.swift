@@ -87,6 +87,7 @@ extension Controller {
         let shape = manifest.memoryShape(lanes: Int(settings.lanes))
         spec.overhead = UInt64(max(0, manifest.routerOverhead))
         spec.workingSet = UInt64(MemoryCost.workingSet(shape))
+        spec.longestSequence = UInt64(max(0, shape.sequenceBytesPerToken * shape.context))
         guard memory.budget > 0 else { return }
         spec.functionsAtOnce = UInt16(
             clamping: MemoryCost.functionsAtOnce(

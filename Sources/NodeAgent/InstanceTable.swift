@@ -14,6 +14,8 @@ final class InstanceTable {
 
     /// A router without a sequence is left alone that long.
     private static let courtesy = UInt64.milliseconds(500)
+    /// The same if it never had one: whoever had it started may be waiting for room.
+    private static let longCourtesy = UInt64.seconds(10)
 
     /// Answers that are on their way when an instance is given up.
     private static let lastWords = UInt64.milliseconds(100)
@@ -166,7 +168,10 @@ final class InstanceTable {
         switch instance.spec.runtime {
         case .expert: return !memory.isWanted(instance)
         // Its first sequence may be on its way.
-        case .router: return instance.page.last_active_ns + Self.courtesy < monotonic()
+        case .router:
+            let now = monotonic()
+            let patience = memory.hasServed(instance) ? Self.courtesy : Self.longCourtesy
+            return now - min(instance.page.last_active_ns, now) > patience
         }
     }
 

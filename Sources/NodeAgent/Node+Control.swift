@@ -81,6 +81,7 @@ extension Node {
         let requestedAt = broker.takeRequestTime(spec)
         do throws(NodeAgentError) {
             try instances.spawn(spec, session: control.number, requestedAt: requestedAt)
+            broker.failures[spec.function] = nil
         } catch {
             control.send(
                 .exited(
@@ -161,7 +162,7 @@ extension Node {
         measuring = loop.after(Self.measuringPause) { [weak self] in
             guard let self else { return }
             measuring = nil
-            if !instances.all.isEmpty { measureDaemons() }
+            if instances.all.isEmpty { memory.rest() } else { measureDaemons() }
         }
     }
 }

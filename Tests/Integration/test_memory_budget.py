@@ -204,6 +204,28 @@ def test_where_two_models_do_not_fit_together_an_idle_one_makes_room_for_the_oth
                 assert ask(daemon, f"tales{of}", PROMPTS[0], 24, 40, temperature=0) == answers[of, "greedy"], turn
 
 
+def test_two_models_that_do_not_fit_together_both_answer_when_they_are_asked_at_once(store, minimum):
+    """One waits until the other has nothing under way; nobody gets an error, and neither is left waiting."""
+    data, sizes, answers = store
+    failures: list[str] = []
+    with start(data, "--memory", str(max(minimum.values()) + sizes["router"])) as daemon:
+
+        def client(of: str):
+            for turn in range(3):
+                try:
+                    if ask(daemon, f"tales{of}", PROMPTS[0], 24, 80, temperature=0) != answers[of, "greedy"]:
+                        failures.append(f"tales{of}, turn {turn}: another answer")
+                except Exception as error:
+                    failures.append(f"tales{of}, turn {turn}: {error!r}")
+
+        threads = [threading.Thread(target=client, args=(of,)) for of in ("4", "all", "4")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failures
+
+
 def test_a_granularity_changes_no_bit_at_full_residency(store):
     _, _, answers = store
     for way in WAYS:

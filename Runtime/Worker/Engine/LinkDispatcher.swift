@@ -261,7 +261,8 @@ final class LinkDispatcher: ExpertDispatcher {
         calls.clear()
         if longestLoad > 0 {
             hintsLeft = Self.hintsAfterLoad
-            waited.read += longestLoad
+            // As an expert says; it cannot have been longer than the wait for it.
+            waited.read += min(longestLoad, locum_monotonic_ns() - begun)
         }
         if let refused {
             throw EngineError("refused", "function \(refused) refused a call or answered another one")
@@ -371,6 +372,8 @@ extension LinkDispatcher {
 
     /// What waits for this function will not be had.
     private func giveUp(_ function: Int, _ work: ExpertWork, because error: EngineError) {
+        // Something became known.
+        tries = 0
         let first = work.layer * expertCount
         for slot in 0..<work.pairs where !answered[slot] {
             guard places[first + Int(work.experts[slot])].function == function else { continue }

@@ -74,13 +74,17 @@ final class RouterServer<Model: SequenceModel> {
         }
         model.dropRevoked()
         hearDeferred()
-        // Those that wait for memory may be what this router is in the way of: their callers take them elsewhere.
-        if connection.draining, sequences.isEmpty, callers.values.allSatisfy(\.outbox.isEmpty) {
-            return false
-        }
+        if isDrained { return false }
         step()
         for caller in Array(callers.values) { flush(caller) }
-        return true
+        // Nothing more may arrive that would wake it.
+        return !isDrained
+    }
+
+    /// Told to leave, and nothing is left to do. Those that wait for memory may be what this router is in the way of: their
+    /// callers take them elsewhere.
+    private var isDrained: Bool {
+        connection.draining && sequences.isEmpty && callers.values.allSatisfy(\.outbox.isEmpty)
     }
 
     /// False when node is gone: so is this worker, soon.

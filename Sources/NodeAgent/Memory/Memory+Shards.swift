@@ -78,10 +78,15 @@ extension Memory {
                 if let self, let entry, entries[entry.digest] === entry { settleWant(entry.key) }
             }
         }
+        grantOthers(entry)
+        advance()
+    }
+
+    /// It is in memory: whoever else waits for it maps what is there.
+    private func grantOthers(_ entry: ShardEntry) {
         for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
             _ = grant(entry, to: other)
         }
-        advance()
     }
 
     /// Nobody waits for this shard any more, unless it left meanwhile and is waited for again.
@@ -92,9 +97,18 @@ extension Memory {
     /// The shard cannot be read by this instance.
     func unreadable(_ instance: Instance) {
         guard let entry = entries[instance.digest], entry.loader == instance.id else { return }
-        entry.loader = nil
-        residency.failed(entry.key)
+        readFailed(entry)
         advance()
+    }
+
+    /// Whoever else waits for it tries by itself.
+    private func readFailed(_ entry: ShardEntry) {
+        entry.loader = nil
+        store.releasePages(of: entry.digest)
+        residency.failed(entry.key)
+        for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
+            residency.want(entry.key)
+        }
     }
 
     func dropped(_ instance: Instance) {
@@ -122,11 +136,7 @@ extension Memory {
             byKey[entry.key] = nil
             residency.remove(entry.key)
         } else {
-            if entry.loader == instance.id {
-                entry.loader = nil
-                residency.failed(entry.key)
-                for other in entry.instances where other.isActive { residency.want(entry.key) }
-            }
+            if entry.loader == instance.id { readFailed(entry) }
             if entry.leaving.remove(instance.id) != nil { settle(entry) }
         }
         advance()
@@ -225,6 +235,7 @@ extension Memory {
         if entry.isKept {
             entry.isKept = false
             residency.kept(entry.key)
+            grantOthers(entry)
             return advance()
         }
         if store.releasePages(of: entry.digest) > 0 {

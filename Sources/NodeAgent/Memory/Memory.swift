@@ -8,7 +8,8 @@
 //   shard   ─┘
 //
 // Processes go before sequences: a sequence under way may need another expert's process to end at all. What one
-// layer's experts need is never given to sequences, so that those under way always come to an end.
+// layer's experts need is never given to sequences, so that those under way always come to an end. A router is
+// admitted beside others only if each of them could serve a sequence then; else the idle ones are ended for it.
 import Scheduler
 import ShardStore
 import Syscall
@@ -19,9 +20,28 @@ final class Memory {
     private struct Waiting {
         let owner: UInt64
         let bytes: Int
-        /// Processes of experts leave room for the shards of one layer.
+        /// Of a router's process.
+        var floor: Floor?
+        /// Order of arrival.
+        var ticket = 0
+        /// Of an expert's process, which leaves room for the shards of one layer.
         var isWorker = false
         let granted: () -> Void
+    }
+
+    /// What a router needs to serve at all: with that, one sequence at a time always comes to its end.
+    private struct Floor {
+        /// Its process beside the shard.
+        let process: Int
+        let shard: Int
+        /// One layer's experts.
+        let workingSet: Int
+        /// Its longest sequence.
+        let sequence: Int
+        /// A sequence was granted since it was admitted: it may make room for other routers.
+        var hasServed = false
+
+        var own: Int { process + shard }
     }
 
     /// Requests of sequences that may wait.
@@ -49,8 +69,9 @@ final class Memory {
     private var governor = PressureGovernor()
     /// Bytes of the largest expert shard so far.
     var largestExpert = 0
-    /// What each router's experts need at least, with the router itself.
-    private var floors: [UInt64: (own: Int, workingSet: Int)] = [:]
+    /// Of each router that was admitted, by instance.
+    private var floors: [UInt64: Floor] = [:]
+    private var tickets = 0
     private var waitingProcesses: [Waiting] = []
     private var waitingSequences: [Waiting] = []
     private var isAdvancing = false
@@ -89,15 +110,21 @@ final class Memory {
     /// Room for an instance's process; `granted` runs when there is some, at once if possible.
     func reserve(process instance: Instance, granted: @escaping () -> Void) {
         let bytes = Int(clamping: instance.spec.overhead)
-        if instance.spec.runtime == .router {
-            floors[instance.id] = (
-                bytes + MemoryCost.pages(instance.shardBytes), Int(clamping: instance.spec.workingSet)
-            )
-        } else if workerBytes + bytes > mostWorkerBytes {
-            endIdle(bytes, false)
+        switch instance.spec.runtime {
+        case .router:
+            let floor = Floor(
+                process: bytes, shard: MemoryCost.pages(instance.shardBytes),
+                workingSet: Int(clamping: instance.spec.workingSet),
+                sequence: Int(clamping: instance.spec.longestSequence))
+            waitingProcesses.append(
+                Waiting(owner: instance.id, bytes: bytes, floor: floor, ticket: ticket(), granted: granted))
+        case .expert:
+            if workerBytes + bytes > mostWorkerBytes { endIdle(bytes, false) }
+            // Sequences under way may need it to end, and a router waits until they have.
+            let place = waitingProcesses.firstIndex { !$0.isWorker } ?? waitingProcesses.count
+            waitingProcesses.insert(
+                Waiting(owner: instance.id, bytes: bytes, isWorker: true, granted: granted), at: place)
         }
-        waitingProcesses.append(
-            Waiting(owner: instance.id, bytes: bytes, isWorker: instance.spec.runtime == .expert, granted: granted))
         advance()
     }
 
@@ -116,8 +143,8 @@ final class Memory {
     /// Room for a sequence of a router; `granted` runs when there is some.
     /// - Throws: `NodeAgentError` `no_memory` when it could never be had, `busy` when too many wait.
     func reserve(sequence bytes: Int, of router: Instance, granted: @escaping () -> Void) throws(NodeAgentError) {
-        let own = floors[router.id] ?? (0, 0)
-        let most = total - daemons - MemoryCost.margin - own.own - own.workingSet
+        let needed = floors[router.id].map { $0.own + $0.workingSet } ?? 0
+        let most = total - daemons - MemoryCost.margin - needed
         guard bytes <= most else {
             throw NodeAgentError(
                 code: "no_memory",
@@ -130,9 +157,17 @@ final class Memory {
             throw NodeAgentError(
                 code: "busy", message: "\(waitingSequences.count) sequences wait for memory already; try again later")
         }
-        waitingSequences.append(Waiting(owner: router.id, bytes: bytes, granted: granted))
+        waitingSequences.append(Waiting(owner: router.id, bytes: bytes, ticket: ticket(), granted: granted))
         advance()
     }
+
+    private func ticket() -> Int {
+        tickets += 1
+        return tickets
+    }
+
+    /// The router has answered somebody since it was admitted.
+    func hasServed(_ router: Instance) -> Bool { floors[router.id]?.hasServed ?? false }
 
     func unreserve(sequence bytes: Int, of router: Instance) {
         let held = sequences[router.id] ?? 0
@@ -182,6 +217,9 @@ final class Memory {
         }
     }
 
+    /// There are no instances any more, and nobody will look at the host until there are.
+    func rest() { governor = PressureGovernor() }
+
     /// Grants what fits, and makes room for the next that waits.
     func advance() {
         isDue = true
@@ -198,27 +236,32 @@ final class Memory {
     private func step() {
         while let next = waitingProcesses.first, fits(next) {
             waitingProcesses.removeFirst()
+            floors[next.owner] = next.floor
             processes[next.owner, default: 0] += next.bytes
             processBytes += next.bytes
             loop.soon(next.granted)
         }
-        while waitingProcesses.isEmpty, let next = waitingSequences.first, leavesFloor(next), fits(next) {
-            waitingSequences.removeFirst()
+        while let index = nextSequence, case let next = waitingSequences[index], leavesFloor(next), fits(next) {
+            waitingSequences.remove(at: index)
+            floors[next.owner]?.hasServed = true
             sequences[next.owner, default: 0] += next.bytes
             sequenceBytes += next.bytes
             loop.soon(next.granted)
         }
-        var wanted = waitingProcesses.first?.bytes ?? 0
-        if wanted == 0, let next = waitingSequences.first, leavesFloor(next) { wanted = next.bytes }
+        // For a router that waits for others to end, nobody has to go before they have.
+        var wanted = waitingProcesses.first.flatMap { mayCome($0) ? $0.bytes : nil } ?? 0
+        if let index = nextSequence, leavesFloor(waitingSequences[index]) { wanted = waitingSequences[index].bytes }
         residency.budget = max(0, free - wanted - heldBack)
         residency.headroom = headroom
         wantAgain()
         moveShards()
-        if let next = waitingProcesses.first {
-            // No shard can go any more.
-            if residency.leaving == 0 { endIdle(next.bytes, false) }
-        } else if let next = waitingSequences.first, !leavesFloor(next) {
-            endIdle(next.bytes, true)
+        if let next = waitingProcesses.first, !fits(next) {
+            if let floor = next.floor, !mayCome(next) {
+                endIdle(lacking(for: floor), true)
+            } else if residency.leaving == 0 {
+                // No shard can go any more.
+                endIdle(next.bytes, false)
+            }
         }
         let waits = !(waitingProcesses.isEmpty && waitingSequences.isEmpty && postponed.isEmpty)
         if waits, nextLook == nil {
@@ -229,13 +272,22 @@ final class Memory {
         }
     }
 
+    /// The sequence whose turn it is: none before experts' processes. While a router waits, those that came before it, and
+    /// the first of each router, so that none is started for nothing.
+    private var nextSequence: Int? {
+        guard let first = waitingProcesses.first else { return waitingSequences.indices.first }
+        guard !first.isWorker else { return nil }
+        return waitingSequences.firstIndex { $0.ticket < first.ticket || !(floors[$0.owner]?.hasServed ?? true) }
+    }
+
     /// Beside this sequence there is room for what the routers' experts need.
     private func leavesFloor(_ next: Waiting) -> Bool { sequenceBytes + next.bytes + floor <= total }
 
     /// Of what shards could have beyond the routers' and one layer's.
     private var heldBack: Int {
         guard governor.heldBack > 0 else { return 0 }
-        return Int(governor.heldBack * Double(max(0, free - residency.pinned - workingSet)))
+        let routers = floors.values.reduce(0) { $0 + $1.shard }
+        return Int(governor.heldBack * Double(max(0, free - routers - workingSet)))
     }
 
     /// Room for two reads, where that is a small part of what there is.
@@ -249,6 +301,19 @@ final class Memory {
 
     private func fits(_ next: Waiting) -> Bool {
         guard residency.used + next.bytes <= free else { return false }
+        guard mayCome(next) else { return false }
         return !next.isWorker || workerBytes + next.bytes <= mostWorkerBytes
+    }
+
+    /// It is no router, or one that has a place beside the others.
+    private func mayCome(_ next: Waiting) -> Bool { next.floor.map { lacking(for: $0) <= 0 } ?? true }
+
+    /// Bytes that are missing for another router beside those there are: each of them must be able to serve a sequence when
+    /// the others have none.
+    private func lacking(for floor: Floor) -> Int {
+        guard !floors.isEmpty else { return 0 }
+        let all = Array(floors.values) + [floor]
+        let experts = all.map { $0.workingSet + $0.sequence }.max() ?? 0
+        return daemons + MemoryCost.margin + all.reduce(0) { $0 + $1.own } + experts - total
     }
 }
