@@ -59,6 +59,8 @@ import Testing
                     try command.run()
                 } catch let code as ExitCode {
                     guard try names(folder).isEmpty else { exit(3) }
+                    // What leaves by `exit` runs no `defer`.
+                    rmdir(folder)
                     exit(code.rawValue)
                 }
             }
