@@ -10,6 +10,10 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +58,17 @@ def name_of(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+@contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
+    """A file system of that size on a folder that is made for it, for a while. Takes root."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -166,6 +181,23 @@ class Daemon:
         """Pids of node, control and zygote by name."""
         assert self.process
         return {name_of(pid): pid for pid in children(self.process.pid) if name_of(pid).startswith("locum-")}
+
+    def workers(self) -> list[int]:
+        """Pids of processes below `locum up` that are no daemon."""
+        assert self.process
+        daemons = ("locum-node", "locum-control", "locum-zygote", "")
+        return [pid for pid in children(self.process.pid) if name_of(pid) not in daemons]
+
+    def ask(self, prompt: str, model: str = "tales", tokens: int = 3, timeout: float = 60) -> tuple[int, str]:
+        """A greedy answer of so many tokens: status and text, or the error's message."""
+        body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        request = urllib.request.Request(
+            self.url + "/v1/completions", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, json.load(answer)["choices"][0]["text"]
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)["error"]["message"]
 
     def eval(self, model: str, ids: Path, out: Path):
         done = subprocess.run(

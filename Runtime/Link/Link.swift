@@ -39,7 +39,7 @@ public enum CallOutcome: Sendable, Equatable {
 /// Calling an expert over a lane: first all calls of a core are sent, then their answers awaited, so that
 /// the caller's block hands its core straight to the callee.
 public enum ExpertCall {
-    /// Pairs of a row and an expert that a worker takes in one call (`CallLimits.pairs` there).
+    /// Pairs of a row and an expert that a worker takes in one call; callers cut larger work.
     public static let mostPairs = 16_384
 
     /// Sends the doorbell. False when the instance is gone.

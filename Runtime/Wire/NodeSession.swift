@@ -87,7 +87,7 @@ public enum NodeEvent: WireMessage, Equatable {
     /// Idle instances whose memory others need. Control has them ended, unless it knows better.
     case superfluous(instances: [UInt64])
     /// An instance's shard cannot be read, or is damaged; its end is reported as always.
-    case faulty(instance: UInt64, message: String)
+    case faulty(instance: UInt64)
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -111,7 +111,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case .memory(let usage): w.byte(10); usage.encode(into: &w)
         case .predictions(let usage): w.byte(11); w.messages(usage)
         case .superfluous(let instances): w.byte(12); w.integers(instances)
-        case .faulty(let instance, let message): w.byte(13); w.integer(instance); w.string(message)
+        case .faulty(let instance): w.byte(13); w.integer(instance)
         }
     }
 
@@ -139,7 +139,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case 10: self = .memory(try MemoryUsage(from: &r))
         case 11: self = .predictions(try r.messages())
         case 12: self = .superfluous(instances: try r.integers())
-        case 13: self = .faulty(instance: try r.integer(), message: try r.string())
+        case 13: self = .faulty(instance: try r.integer())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -82,7 +82,7 @@ extension Controller {
     private func commit(_ draft: ModelDraft, written: Int) throws(ControlFailure) -> DeployReport {
         let old = catalog.model(draft.name)
         // Its shards are whole now: what was damaged was written anew.
-        for function in old?.functions ?? [] { faults[function.id] = nil }
+        faulty.subtract((old?.functions ?? []).map(\.id))
         if let old, isSame(old, draft) {
             return DeployReport(old, changed: false, functionsChanged: 0, shardsWritten: written)
         }

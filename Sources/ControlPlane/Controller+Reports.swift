@@ -59,7 +59,7 @@ extension Controller {
         guard let model = catalog.model(name) else { throw unknown("model", name) }
         let functions = model.functions.map {
             FunctionReport(
-                $0, state: table.live(function: $0.id)?.state.name ?? (faults[$0.id] == nil ? "none" : "faulty"))
+                $0, state: table.live(function: $0.id)?.state.name ?? (faulty.contains($0.id) ? "faulty" : "none"))
         }
         let prediction = predictions.first { $0.model == name }.map {
             PredictionReport(

@@ -51,7 +51,7 @@ extension Controller {
             acquire(request, caller: caller, names: names, functions: functions)
         case .ready(let instance, let pid, _):
             note { () throws(TransitionError) in try table.ready(instance, pid: pid) }
-            if let function = table[instance]?.function.id { faults[function] = nil }
+            if let function = table[instance]?.function.id { faulty.remove(function) }
             keepWatch()
         case .exited(let instance, let status, let evicted, let reason, let usage):
             exited(instance, status: status, evicted: evicted, reason: reason, usage)
@@ -64,8 +64,8 @@ extension Controller {
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
         case .memory(let usage): memory = usage
         case .predictions(let usage): predictions = usage
-        case .faulty(let instance, let message):
-            if let function = table[instance]?.function.id { faults[function] = message }
+        case .faulty(let instance):
+            if let function = table[instance]?.function.id { faulty.insert(function) }
         case .superfluous(let instances): order(instances, grace: settings.replaceGrace)
         }
     }

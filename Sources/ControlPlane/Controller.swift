@@ -81,8 +81,8 @@ public actor Controller {
     /// How often each function is called, and the calls of its instance that were counted.
     var habits: [UInt64: KeepAlive] = [:]
     var counted: [UInt64: UInt64] = [:]
-    /// Functions whose last instance found its shard bad, and how.
-    var faults: [UInt64: String] = [:]
+    /// Functions whose last instance found its shard bad.
+    var faulty: Set<UInt64> = []
     /// What the first token took when a model's router had to be started last.
     var firstTokens: [String: FirstToken] = [:]
     /// Looks at idle instances; exists only while there are instances.

@@ -159,14 +159,17 @@ final class Instance {
     /// True when the state was `from`.
     func moveShard(from: UInt32, to: UInt32) -> Bool { locum_shard_move(statusPage, from, to) }
 
+    /// Since it last answered or became ready; 0 before that, and whatever else the page may say.
+    func idleNanoseconds(at now: UInt64) -> UInt64 { announcement == nil ? 0 : now - min(page.last_active_ns, now) }
+
     /// What the status page says; nothing here can overflow.
     func usage(at now: UInt64) -> InstanceUsage {
         let page = page
-        let since = announcement == nil ? now : min(page.last_active_ns, now)
         let first = page.first_answer_ns
         let cold = first > requestedAt && first <= now ? max(1, (first - requestedAt) / 1000) : 0
         return InstanceUsage(
-            instance: id, invocations: page.invocations, rows: page.rows, idleMilliseconds: (now - since) / 1_000_000,
+            instance: id, invocations: page.invocations, rows: page.rows,
+            idleMilliseconds: idleNanoseconds(at: now) / 1_000_000,
             active: UInt32(clamping: page.active), coldStartMicroseconds: UInt32(clamping: cold))
     }
 }

@@ -169,9 +169,8 @@ final class InstanceTable {
         case .expert: return !memory.isWanted(instance)
         // Its first sequence may be on its way.
         case .router:
-            let now = monotonic()
             let patience = memory.hasServed(instance) ? Self.courtesy : Self.longCourtesy
-            return now - min(instance.page.last_active_ns, now) > patience
+            return instance.idleNanoseconds(at: monotonic()) > patience
         }
     }
 

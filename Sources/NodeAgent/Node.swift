@@ -123,7 +123,7 @@ public final class Node {
         instances.onSuperfluous = { [unowned self] in _ = tellControl(.superfluous(instances: $0)) }
         instances.onFault = { [unowned self] instance, fault in
             log(fault.message)
-            _ = tellControl(.faulty(instance: instance.id, message: fault.message))
+            _ = tellControl(.faulty(instance: instance.id))
             broker.instanceFaulty(instance, fault)
         }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }

@@ -97,17 +97,17 @@ final class PacketChannel {
     // MARK: Receiving
 
     /// Takes what a peer that has ended sent before: its last words may be why.
-    func hearLastWords() {
-        for _ in 0..<64 where isOpen && !isEnding {
-            guard receiveOne() else { return }
-        }
-    }
+    func hearLastWords() { receive(atMost: 64) }
 
     private func handle(_ ready: Epoll.Interest) {
         if ready.contains(.writable) { flush() }
         guard !ready.isDisjoint(with: [.readable, .hungUp, .failed]) else { return }
         // A talkative peer gets 16 messages, then the others have their turn.
-        for _ in 0..<16 where isOpen && !isEnding {
+        receive(atMost: 16)
+    }
+
+    private func receive(atMost count: Int) {
+        for _ in 0..<count where isOpen && !isEnding {
             guard receiveOne() else { return }
         }
     }

@@ -22,14 +22,6 @@ extension Residency {
     /// The part of `next` for which it does not matter who was called lately.
     public mutating func startWanted() -> [Action] {
         var actions: [Action] = []
-        serveWants(&actions)
-        return actions
-    }
-
-    /// Whether `next` has more to decide: who leaves, or what a hint is worth.
-    public var hasToDecide: Bool { missingForWants() > 0 || (queue.isEmpty && used <= budget && !hints.isEmpty) }
-
-    private mutating func serveWants(_ actions: inout [Action]) {
         while let first = queue.first {
             let bytes = items[first].bytes
             // Not even with everything else gone. Who is told so may ask again after the budget grew.
@@ -43,10 +35,14 @@ extension Residency {
                 beginLoad(first)
                 actions.append(.load(items[first].id))
             } else {
-                return
+                break
             }
         }
+        return actions
     }
+
+    /// Whether `next` has more to decide: who leaves, or what a hint is worth.
+    public var hasToDecide: Bool { missingForWants() > 0 || (queue.isEmpty && used <= budget && !hints.isEmpty) }
 
     /// Bytes to be freed beyond those that are leaving, for the budget and the wants that can be read next, known or yet
     /// to come. Room is made while other reads still run, so that the disk need not wait for it.

@@ -6,13 +6,12 @@ import random
 import shutil
 import socket
 import struct
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon import NANO, Daemon, Failed, wait_for
+from daemon import NANO, Daemon, Failed, small_disk, wait_for
 from safetensors.numpy import load_file, save_file
 
 SOURCE = NANO / "qwen2moe"
@@ -228,10 +227,7 @@ def test_options_that_do_not_fit_the_model(running):
 def test_a_full_disk_is_said_and_nothing_stays(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root: mounts a small tmpfs")
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(small)], check=True)
-    try:
+    with small_disk(tmp_path / "small", 20) as small:
         with Daemon(small / "data") as daemon:
             with pytest.raises(Failed) as failure:
                 daemon.deploy(NANO / "kquant-qwen2moe", "--name", "large")
@@ -241,8 +237,6 @@ def test_a_full_disk_is_said_and_nothing_stays(tmp_path):
             assert list((small / "data/shards").iterdir()) == []
             daemon.deploy(NANO / "gguf/qwen2moe.Q4_0.gguf", "--name", "fits")
             assert daemon.run("generate", "fits", "hello", "--max-tokens", "3")
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def frames():

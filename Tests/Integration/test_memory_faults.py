@@ -3,30 +3,15 @@ and the model well again when the disk is."""
 
 import json
 import os
-import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from badfs import BadFolder
-from daemon import NANO, TALES, Daemon, Failed
+from daemon import NANO, TALES, Daemon, Failed, small_disk
 
 PROMPTS = ("Once upon a time", "A fox", "The old king", "Winter came")
-
-
-def ask(daemon: Daemon, prompt: str, model: str = "tales", tokens: int = 3, timeout: float = 60) -> tuple[int, str]:
-    """Status and text, or the error's message."""
-    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        daemon.url + "/v1/completions", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return answer.status, json.load(answer)["choices"][0]["text"]
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)["error"]["message"]
 
 
 class Prepared:
@@ -42,11 +27,11 @@ class Prepared:
             self.digests = {f["name"]: f["digest"] for f in daemon.json("describe", "tales")["functions"]}
             for prompt in PROMPTS:
                 daemon.run("evict", "--all")
-                status, self.answers[prompt] = ask(daemon, prompt)
+                status, self.answers[prompt] = daemon.ask(prompt)
                 assert status == 200
                 experts = [row for row in daemon.ps() if row["runtime"] == "expert"]
                 used[prompt] = {row["function"] for row in experts if row["invocations"]}
-            status, self.nano = ask(daemon, "hello", "nano")
+            status, self.nano = daemon.ask("hello", "nano")
             assert status == 200
         # An expert that one prompt needs and another does not.
         self.hurt, self.spared = PROMPTS[0], PROMPTS[1]
@@ -60,12 +45,12 @@ class Prepared:
         return self.data / "shards" / self.digest
 
     def others_are_well(self, daemon: Daemon):
-        assert ask(daemon, "hello", "nano") == (200, self.nano)
-        assert ask(daemon, self.spared) == (200, self.answers[self.spared])
+        assert daemon.ask("hello", "nano") == (200, self.nano)
+        assert daemon.ask(self.spared) == (200, self.answers[self.spared])
 
     def all_is_well(self, daemon: Daemon):
         self.others_are_well(daemon)
-        assert ask(daemon, self.hurt) == (200, self.answers[self.hurt])
+        assert daemon.ask(self.hurt) == (200, self.answers[self.hurt])
 
     def is_said_clearly(self, answer: tuple[int, str]):
         """A server's error that names what failed and what to do."""
@@ -106,7 +91,7 @@ def test_an_expert_whose_shard_cannot_be_read_is_an_error_and_the_others_go_on(p
     folder.eio(prepared.digest, 0 if part == "all of it" else prepared.shard.stat().st_size // 2)
     answers = []
     for _ in range(3):
-        answers.append(ask(daemon, prepared.hurt))
+        answers.append(daemon.ask(prepared.hurt))
         prepared.others_are_well(daemon)
     assert folder.reads(prepared.digest) > 0, "nobody read it: the fault was not tried"
     no_start_without_a_call(daemon)
@@ -125,7 +110,7 @@ def test_an_expert_that_cannot_be_read_leaves_the_other_sequences_of_a_batch_alo
     answers: dict[int, tuple[int, str]] = {}
 
     def client(i: int):
-        answers[i] = ask(daemon, prepared.spared if i % 2 else prepared.hurt)
+        answers[i] = daemon.ask(prepared.spared if i % 2 else prepared.hurt)
 
     threads = [threading.Thread(target=client, args=(i,)) for i in range(6)]
     for thread in threads:
@@ -141,15 +126,15 @@ def test_an_expert_that_cannot_be_read_leaves_the_other_sequences_of_a_batch_alo
 def test_a_disk_that_stalls_delays_and_loses_nothing(prepared, bad):
     """Five seconds for the reads of one shard: its caller waits, gets its answer, and another model is not kept."""
     folder, daemon = bad
-    assert ask(daemon, "hello", "nano") == (200, prepared.nano)
+    assert daemon.ask("hello", "nano") == (200, prepared.nano)
     folder.stall(prepared.digest, 5)
     got: list[tuple[int, str]] = []
     begin = time.monotonic()
-    waiting = threading.Thread(target=lambda: got.append(ask(daemon, prepared.hurt)))
+    waiting = threading.Thread(target=lambda: got.append(daemon.ask(prepared.hurt)))
     waiting.start()
     time.sleep(1.5)
     asked = time.monotonic()
-    assert ask(daemon, "hello", "nano") == (200, prepared.nano)
+    assert daemon.ask("hello", "nano") == (200, prepared.nano)
     assert time.monotonic() - asked < 2, "another model waited for this one's disk"
     waiting.join()
     assert got == [(200, prepared.answers[prepared.hurt])]
@@ -166,7 +151,7 @@ def test_a_shard_cut_off_while_it_is_mapped_is_an_error_that_verify_explains(pre
         prepared.all_is_well(daemon)
         prepared.shard.chmod(0o600)
         os.truncate(prepared.shard, left)
-        answers = [ask(daemon, prepared.hurt) for _ in range(3)]
+        answers = [daemon.ask(prepared.hurt) for _ in range(3)]
         prepared.others_are_well(daemon)
         no_start_without_a_call(daemon)
         crashes = daemon.status()["crashes"]
@@ -200,7 +185,7 @@ def test_a_shard_altered_on_disk_is_named_by_verify_and_written_anew_by_a_deploy
         assert report[0]["functions"] == [prepared.function]
         prepared.others_are_well(daemon)
         # No worker starts from it, whoever asks.
-        status, message = ask(daemon, prepared.hurt)
+        status, message = daemon.ask(prepared.hurt)
         assert 500 <= status < 600 and "deploy" in message, message
         daemon.deploy(TALES, "--name", "tales")
         daemon.run("verify")
@@ -211,20 +196,17 @@ def test_a_disk_that_fills_up_while_deploying_harms_no_model_that_was_there(tmp_
     """The error has the numbers, nothing half-deployed stays, and there is room again afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root: mounts a small tmpfs")
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(small)], check=True)
-    try:
+    with small_disk(tmp_path / "small", 40) as small:
         with Daemon(small / "data", "--threads", "2", "--idle-timeout", "60s") as daemon:
             daemon.deploy(NANO / "qwen2moe", "--name", "nano")
-            before = ask(daemon, "hello", "nano")
+            before = daemon.ask("hello", "nano")
             shards = sorted(path.name for path in (small / "data/shards").iterdir())
             stop = threading.Event()
             during: list[tuple[int, str]] = []
 
             def keep_asking():
                 while not stop.is_set():
-                    during.append(ask(daemon, "hello", "nano"))
+                    during.append(daemon.ask("hello", "nano"))
 
             client = threading.Thread(target=keep_asking)
             client.start()
@@ -240,6 +222,4 @@ def test_a_disk_that_fills_up_while_deploying_harms_no_model_that_was_there(tmp_
             assert [row["name"] for row in daemon.json("list")] == ["nano"]
             assert list((small / "data/tmp").iterdir()) == []
             assert sorted(path.name for path in (small / "data/shards").iterdir()) == shards, "half a model stays"
-            assert ask(daemon, "A fox")[0] == 404
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+            assert daemon.ask("A fox")[0] == 404

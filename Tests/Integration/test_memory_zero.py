@@ -1,35 +1,19 @@
 """To zero and back: no request fails however many meet a sleeping model or one that is falling asleep, and the host
 gets its memory back. LOCUM_LONG=1 runs a thousand cycles."""
 
-import json
 import os
 import threading
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from daemon import TALES, Daemon, children, name_of, wait_for
+from daemon import TALES, Daemon, wait_for
 from observer import PageCache, available_bytes, resident_bytes
 
 LONG = os.environ.get("LOCUM_LONG") == "1"
-DAEMONS = ("locum-node", "locum-control", "locum-zygote", "")
 
 
-def workers(daemon: Daemon) -> list[int]:
-    return [pid for pid in children(daemon.process.pid) if name_of(pid) not in DAEMONS]
-
-
-def ask(daemon: Daemon, tokens: int = 1, timeout: float = 120) -> tuple[int, str]:
-    """Status and text, or the error's message."""
-    body = {"model": "tales", "prompt": "The king said", "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        daemon.url + "/v1/completions", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return answer.status, json.load(answer)["choices"][0]["text"]
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+def ask(daemon: Daemon, tokens: int = 1) -> tuple[int, str]:
+    return daemon.ask("The king said", tokens=tokens, timeout=120)
 
 
 def test_cycles_from_zero_to_one_and_back_fail_nothing(data):
@@ -44,7 +28,7 @@ def test_cycles_from_zero_to_one_and_back_fail_nothing(data):
                 failed.append((cycle, status, text))
             texts.add(text)
             daemon.run("evict", "--all")
-            assert workers(daemon) == [] and daemon.ps() == []
+            assert daemon.workers() == [] and daemon.ps() == []
         assert not failed, f"{len(failed)} of {cycles} failed, the first: {failed[0]}"
         assert len(texts) == 1
         status = daemon.status()
@@ -117,10 +101,10 @@ def test_five_seconds_after_the_idle_time_the_host_has_its_memory_back(data):
         daemon.deploy(TALES, "--name", "tales")
         assert ask(daemon, 40)[0] == 200
         cache = PageCache(data / "shards")
-        assert cache.bytes() > 20 << 20 and workers(daemon)
-        wait_for(lambda: not workers(daemon), 3, "all workers idle out within 2 s of the idle time")
+        assert cache.bytes() > 20 << 20 and daemon.workers()
+        wait_for(lambda: not daemon.workers(), 3, "all workers idle out within 2 s of the idle time")
         time.sleep(5)
-        assert workers(daemon) == [] and daemon.ps() == []
+        assert daemon.workers() == [] and daemon.ps() == []
         assert cache.bytes() == 0
         cache.close()
         # Others live on this host: what they take for a moment is not ours, so several looks count.
@@ -134,4 +118,4 @@ def test_nothing_deployed_and_nothing_asked_holds_no_page_of_a_shard(data):
     with Daemon(data, "--idle-timeout", "60s", "--threads", "2") as daemon:
         daemon.deploy(TALES, "--name", "tales", "--experts-per-function", "4")
         wait_for(lambda: resident_bytes(data / "shards") == 0, 5, "the pages of a fresh deployment are given back")
-        assert workers(daemon) == []
+        assert daemon.workers() == []

@@ -1,21 +1,17 @@
 """A disk that is full to the last byte: models can still be removed, and that makes room."""
 
 import os
-import subprocess
 
 import pytest
-from daemon import NANO, Daemon, Failed, wait_for
+from daemon import NANO, Daemon, Failed, small_disk, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a small tmpfs")
 
 
 @pytest.fixture
 def small(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "small", 20) as folder:
+        yield folder
 
 
 def fill(path):

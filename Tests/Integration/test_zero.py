@@ -3,39 +3,9 @@
 import json
 import time
 import urllib.request
-from pathlib import Path
 
-from daemon import Daemon, TALES, children, name_of, wait_for
-
-
-def workers(daemon):
-    """Processes below `locum up` that are no daemon."""
-    return [pid for pid in children(daemon.process.pid) if name_of(pid) not in ("locum-node", "locum-control", "locum-zygote", "")]
-
-
-def resident(folder: Path) -> int:
-    """Bytes of the files in the page cache, by mincore as their owner."""
-    import ctypes
-    import mmap
-    import os
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    total = 0
-    for path in folder.iterdir():
-        size = path.stat().st_size
-        if size == 0:
-            continue
-        fd = os.open(path, os.O_RDWR)
-        try:
-            with mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE) as view:
-                pages = (size + 4095) // 4096
-                vector = (ctypes.c_ubyte * pages)()
-                address = ctypes.addressof(ctypes.c_char.from_buffer(view))
-                assert libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), vector) == 0
-                total += sum(v & 1 for v in vector) * 4096
-        finally:
-            os.close(fd)
-    return total
+from daemon import TALES, Daemon, wait_for
+from observer import resident_bytes
 
 
 def test_after_the_idle_time_nothing_runs_and_the_pages_are_gone(data):
@@ -43,11 +13,11 @@ def test_after_the_idle_time_nothing_runs_and_the_pages_are_gone(data):
         daemon.deploy(TALES, "--name", "tales")
         assert daemon.ps() == []
         daemon.run("generate", "tales", "Once upon a time", "--max-tokens", "20", "--seed", "1")
-        assert len(daemon.ps()) > 6 and len(workers(daemon)) > 6
-        assert resident(data / "shards") > 1 << 20
+        assert len(daemon.ps()) > 6 and len(daemon.workers()) > 6
+        assert resident_bytes(data / "shards") > 1 << 20
         wait_for(lambda: daemon.ps() == [], 10, "locum ps is empty")
-        assert workers(daemon) == []
-        wait_for(lambda: resident(data / "shards") == 0, 5, "shard pages let go")
+        assert daemon.workers() == []
+        wait_for(lambda: resident_bytes(data / "shards") == 0, 5, "shard pages let go")
         assert daemon.status()["evictions"] > 6
 
 
@@ -60,7 +30,7 @@ def test_a_hundred_cycles_from_zero_to_zero_fail_nothing(data):
             answer = client.completions.create(model="tales", prompt="The king said", max_tokens=4, temperature=0)
             texts.add(answer.choices[0].text)
             daemon.run("evict", "--all")
-            assert workers(daemon) == []
+            assert daemon.workers() == []
         assert len(texts) == 1
         status = daemon.status()
         assert status["crashes"] == 0

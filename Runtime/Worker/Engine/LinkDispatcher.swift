@@ -85,7 +85,7 @@ final class LinkDispatcher: ExpertDispatcher {
         let perRow = config.expertsPerToken
         let share = Arena.replyBytes / max(1, threads) / 4096 * 4096
         let fit = min(
-            share / (perRow * row), (Arena.requestBytes - 4096) / (row + 8 * perRow), CallLimits.pairs / perRow)
+            share / (perRow * row), (Arena.requestBytes - 4096) / (row + 8 * perRow), ExpertCall.mostPairs / perRow)
         guard fit > 0 else {
             throw EngineError(
                 "bad_shard", "\(perRow) rows of \(config.hidden) floats do not fit into an arena of \(share) bytes")
@@ -352,12 +352,13 @@ extension LinkDispatcher {
                 granted = try connection.acquire(callees: missing)
             } catch {
                 switch error.code {
-                case "bad_shard" where missing.count > 1, "shard_missing" where missing.count > 1:
+                case "bad_shard", "shard_missing":
+                    if missing.count == 1 {
+                        return giveUp(Int(missing[0]), work, because: EngineError(error.code, error.message))
+                    }
                     // Node does not say which of them.
                     for function in missing { try link([function], work) }
                     return
-                case "bad_shard", "shard_missing":
-                    return giveUp(Int(missing[0]), work, because: EngineError(error.code, error.message))
                 // Node has started it several times already.
                 case "crashed": try retry(Self.mostTries / 2, because: error.message)
                 default: throw EngineError(error.code, error.message)

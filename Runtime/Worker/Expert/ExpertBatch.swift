@@ -1,6 +1,7 @@
 // The calls that wait at a lane at the same time, computed together: their pairs are sorted by expert, so that
 // each expert's weights are read once for all callers.
 import CLinux
+import Link
 import Syscall
 
 /// One lane's collected calls.
@@ -30,7 +31,7 @@ final class ExpertBatch {
     }
 
     /// Pairs that fit: one largest call may arrive when the batch is just below another.
-    private static let capacity = 2 * CallLimits.pairs
+    private static let capacity = 2 * ExpertCall.mostPairs
 
     init(_ model: ExpertModel) throws(SyscallError) {
         self.model = model
@@ -45,7 +46,7 @@ final class ExpertBatch {
     }
 
     /// Whether one more call of any size fits.
-    var hasRoom: Bool { pairs <= Self.capacity - CallLimits.pairs }
+    var hasRoom: Bool { pairs <= Self.capacity - ExpertCall.mostPairs }
 
     /// Takes a call's pairs on. False, and none is taken, when one names a row or expert that is not there.
     func add(_ call: LaneCall) -> Bool {

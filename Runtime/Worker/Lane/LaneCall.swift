@@ -1,13 +1,8 @@
 // The doorbell of a call, checked. It comes from a process that may be hostile: every number is held against
 // the arenas before a pointer is made of it, and pairs, which lie in shared memory, are read once.
 import CLinux
+import Link
 import Syscall
-
-/// What a call may be at most.
-enum CallLimits {
-    /// Pairs of a row and an expert in one call; callers cut larger work.
-    static let pairs = 16_384
-}
 
 /// A call whose rows, pairs and output lie within its link's arenas.
 struct LaneCall {
@@ -26,7 +21,7 @@ struct LaneCall {
     init?(_ call: locum_call, _ link: LaneLink, width: Int) {
         guard call.magic == LOCUM_CALL_MAGIC, call.version == UInt16(LOCUM_LINK_VERSION),
             call.kind == UInt16(LOCUM_CALL_APPLY),
-            Int(call.width) == width, call.row_count > 0, (1...UInt32(CallLimits.pairs)).contains(call.pair_count)
+            Int(call.width) == width, call.row_count > 0, (1...UInt32(ExpertCall.mostPairs)).contains(call.pair_count)
         else { return nil }
         (rows, pairs, number) = (Int(call.row_count), Int(call.pair_count), call.call)
         let request = 0..<link.arenas.request.count

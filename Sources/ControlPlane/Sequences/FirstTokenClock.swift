@@ -8,8 +8,6 @@ struct FirstTokenClock: Sendable {
     /// What starting the router took, if it had to be started.
     var router: StartCost?
 
-    init(asked: Moment) { self.asked = asked }
-
     /// - Parameter parts: as the router measured them, from when it was asked.
     func whole(_ parts: FirstToken, at now: Moment) -> FirstToken {
         var whole = parts

@@ -5,6 +5,7 @@ import FunctionModel
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import Wire
 
 /// A request that gets an error for an answer.
 struct APIError: Error, Sendable, Equatable {
@@ -30,6 +31,12 @@ struct APIError: Error, Sendable, Equatable {
         status: .init(code: 499), message: "the client closed the connection", code: "client_gone")
 
     /// What control refused.
+    /// Why a sequence failed; nil for every other event.
+    init?(_ event: RouterEvent) {
+        guard case .failed(let code, let parameter, let message) = event else { return nil }
+        self.init(code: code, parameter: parameter, message: message)
+    }
+
     init(_ failure: ControlFailure) { self.init(code: failure.code, parameter: "", message: failure.message) }
 
     /// What a sequence failed with.

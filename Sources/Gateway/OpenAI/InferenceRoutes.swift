@@ -98,13 +98,14 @@ struct InferenceRoutes: Sendable {
         var events: [ChoiceEvents.Element] = []
         for await element in choices.events {
             events.append(element)
-            switch element.event {
-            case .failed(let code, let parameter, let message):
+            if let error = APIError(element.event) {
                 choices.cancel()
-                throw APIError(code: code, parameter: parameter, message: message)
+                throw error
+            }
+            switch element.event {
             case .firstToken(let parts): return (events, parts)
             case .token, .finished: return (events, nil)
-            case .started, .promptScores, .trace, .routes: break
+            case .started, .promptScores, .failed, .trace, .routes: break
             }
         }
         throw APIError.clientGone
@@ -113,9 +114,9 @@ struct InferenceRoutes: Sendable {
     private static func collect<A: Answer>(_ choices: ChoiceEvents, _ answer: A) async throws -> A {
         var answer = answer
         for await (choice, event) in choices.events {
-            if case .failed(let code, let parameter, let message) = event {
+            if let error = APIError(event) {
                 choices.cancel()
-                throw APIError(code: code, parameter: parameter, message: message)
+                throw error
             }
             _ = answer.add(choice, event)
         }
@@ -130,9 +131,9 @@ struct InferenceRoutes: Sendable {
         var answer = answer
         for (choice, event) in early { try await writer.send(answer.add(choice, event)) }
         for await (choice, event) in choices.events {
-            if case .failed(let code, let parameter, let message) = event {
+            if let error = APIError(event) {
                 choices.cancel()
-                return try await writer.send([APIError(code: code, parameter: parameter, message: message).body])
+                return try await writer.send([error.body])
             }
             try await writer.send(answer.add(choice, event))
         }

@@ -1,5 +1,5 @@
-// How much of the time tasks wait for memory, by the kernel's own account (PSI). Of this process's cgroup where it has one
-// with its own limit, else of the host; 0 where the kernel does not say.
+// How much of the time tasks wait for memory, by the kernel's own account (PSI). Of this process's cgroup (v2) where that
+// is not the root and is accounted, else of the host; 0 where the kernel does not say.
 import Syscall
 
 enum MemoryPressure {

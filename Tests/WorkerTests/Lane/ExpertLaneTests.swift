@@ -99,7 +99,7 @@ struct ExpertLaneTests {
             ("rows beyond the arena", { $0.row_count = 1 << 16 }),
             ("as many rows as can be", { $0.row_count = .max }),
             ("no pairs", { $0.pair_count = 0 }),
-            ("pairs beyond the limit", { $0.pair_count = UInt32(CallLimits.pairs) + 1 }),
+            ("pairs beyond the limit", { $0.pair_count = UInt32(ExpertCall.mostPairs) + 1 }),
             ("as many pairs as can be", { $0.pair_count = .max }),
             ("pairs beyond the output", { $0.pair_count = 8192 }),
             ("rows at the end", { $0.rows_offset = 1 << 20 }),
@@ -298,9 +298,9 @@ struct ExpertLaneTests {
         let worker = try TestWorker(model, function: 0, cpus: [TestCPUs.all[0]])
         let caller = try DirectCaller(worker, width: model.config.hidden, lanes: 1, reply: 8 << 20)
         Self.fill(caller, rows: 64)
-        for pair in 0..<CallLimits.pairs { caller.pairs[pair] = locum_pair(row: UInt32(pair % 64), expert: 1) }
-        #expect(caller.status(caller.call(rows: 64, pairs: CallLimits.pairs)) == LOCUM_REPLY_OK)
-        #expect(try caller.chargedReply() >= CallLimits.pairs * caller.width * 4)
+        for pair in 0..<ExpertCall.mostPairs { caller.pairs[pair] = locum_pair(row: UInt32(pair % 64), expert: 1) }
+        #expect(caller.status(caller.call(rows: 64, pairs: ExpertCall.mostPairs)) == LOCUM_REPLY_OK)
+        #expect(try caller.chargedReply() >= ExpertCall.mostPairs * caller.width * 4)
         let small = caller.call(rows: 64, pairs: 3)
         #expect(caller.status(small) == LOCUM_REPLY_OK)
         #expect(try caller.chargedReply() <= 256 << 10)
