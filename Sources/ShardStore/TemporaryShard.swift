@@ -41,13 +41,13 @@ public final class TemporaryShard {
         }
         writable = nil
         try stored(fchmod(readable.raw, 0o400), "make \(path) read-only")
-        if fcntl(readable.raw, Self.setLease, F_RDLCK) < 0 {
+        if !lease(F_RDLCK) {
             if errno == EAGAIN {
                 throw ShardStoreError(
                     code: "still_open", message: "\(path) is still open for writing: close a shard before finishing it")
             }
         } else {
-            _ = fcntl(readable.raw, Self.setLease, F_UNLCK)
+            _ = lease(F_UNLCK)
         }
         state = .sealed
         return ShardHashing(readable, length: length)
@@ -75,5 +75,15 @@ public final class TemporaryShard {
         }
     }
 
-    private static let setLease: Int32 = 1024  // F_SETLEASE, behind _GNU_SOURCE in the headers
+    /// A process that was just forked for another program holds every descriptor until its exec: a few tries.
+    private func lease(_ kind: Int32) -> Bool {
+        let setLease: Int32 = 1024  // F_SETLEASE, behind _GNU_SOURCE in the headers
+        for _ in 0..<50 {
+            if fcntl(readable.raw, setLease, kind) >= 0 { return true }
+            guard errno == EAGAIN else { return false }
+            usleep(1000)
+        }
+        errno = EAGAIN
+        return false
+    }
 }
