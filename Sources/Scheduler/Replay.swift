@@ -20,15 +20,16 @@ public enum Replay {
     /// - Parameters:
     ///   - shardBudget: bytes for the functions' shards (the whole budget less the header's fixed bytes).
     ///   - loadsAtOnce: reads under way at most, as in the daemon.
+    ///   - warmup: generated tokens that go first and are not counted: what a model does that has run for a while.
     /// - Throws: `ReplayError` when a single function is larger than the budget.
     public static func run(
-        _ trace: AccessTrace, policy: PolicyName, shardBudget: Int, loadsAtOnce: Int = 2
+        _ trace: AccessTrace, policy: PolicyName, shardBudget: Int, loadsAtOnce: Int = 2, warmup: Int = 0
     ) throws(ReplayError) -> ReplayResult {
-        let visits = Self.visits(trace)
+        let visits = Self.visits(trace, warmup: warmup)
         func simulate(_ policy: some ResidencyPolicy) throws(ReplayError) -> ReplayResult {
             var run = ReplayRun(trace.header, policy: policy, budget: shardBudget, loadsAtOnce: loadsAtOnce)
             for visit in visits { try run.visit(visit) }
-            run.result.tokens = trace.rows.count { !$0.isPrompt }
+            run.result.tokens = max(0, trace.rows.count { !$0.isPrompt } - warmup)
             return run.result
         }
         switch policy {
@@ -52,21 +53,23 @@ public enum Replay {
             var rows: Int
         }
         var calls: [Call]
-        /// A row of an answer is among them, not only of a prompt.
+        /// A row of an answer is among them, not only of a prompt, and it is no longer the warm-up.
         var isDecode: Bool
     }
 
     /// The trace as a row of layer visits, in the order of the calls.
-    static func visits(_ trace: AccessTrace) -> [Visit] {
+    static func visits(_ trace: AccessTrace, warmup: Int = 0) -> [Visit] {
         let header = trace.header
         var visits: [Visit] = []
         var place = [Int](repeating: -1, count: header.functionBytes.count)
-        var first = 0
+        var (first, generated) = (0, 0)
         while first < trace.rows.count {
             var end = first + 1
             while end < trace.rows.count, trace.rows[end].step == trace.rows[first].step { end += 1 }
             let step = trace.rows[first..<end]
-            let isDecode = step.contains { !$0.isPrompt }
+            let decoded = step.count { !$0.isPrompt }
+            let isDecode = decoded > 0 && generated >= warmup
+            generated += decoded
             for layer in 0..<header.layers {
                 var calls: [Visit.Call] = []
                 for row in step {

@@ -1,5 +1,5 @@
-// What a replay counts, and what speed that means. Calls of a prompt's steps are counted apart: they read nearly
-// everything once, whatever the policy.
+// What a replay counts, and what speed that means. Calls of a prompt's steps and of a warm-up are counted apart: they
+// read nearly everything once, whatever the policy.
 
 /// What one layer of one step had to read before it could end.
 public struct LayerRead: Sendable, Hashable {
@@ -11,13 +11,13 @@ public struct ReplayResult: Sendable, Equatable {
     /// Layers with experts of a token, and reads under way at once.
     public let layers: Int
     public let loadsAtOnce: Int
-    /// Rows that were generated.
+    /// Rows that were generated after the warm-up.
     public internal(set) var tokens = 0
     /// Steps' layers with generated rows: functions that were resident, and that were not.
     public private(set) var hits = 0
     public private(set) var misses = 0
     public private(set) var bytesRead = 0
-    /// The same of steps with rows of prompts only.
+    /// The same of the warm-up, and of steps with rows of prompts only.
     public private(set) var promptHits = 0
     public private(set) var promptMisses = 0
     public private(set) var promptBytesRead = 0

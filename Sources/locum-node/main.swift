@@ -51,6 +51,7 @@ func say(_ text: String) {
 do {
     let options = try options(CommandLine.arguments)
     Process.keepSmall()
+    Process.wakeQuickly()
     Process.raiseDescriptorLimit()
     let loop = try EventLoop()
     let launcher = try Launcher(programs: try Process.folderOfThisProgram())

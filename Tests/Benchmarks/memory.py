@@ -4,10 +4,12 @@ Markdown for BENCHMARKS.md; writes OUT/memory.json and OUT/memory.svg.
 
     LOCUM_BIN=bin python Tests/Benchmarks/memory.py OUT [--quick] [--only TEXT] [--folder DIR]
 
-Every run begins cold: a program just started, nothing of the model in the page cache. It decodes from a short prompt of
-random ids (text would skew the routing) at temperature 1; speed is taken from the first token to the last. The bound
+Beside llama.cpp a run begins cold: a program just started, nothing of the model in the page cache. Locum alone is
+measured when the model has run for a while: after as many tokens of another request. A run decodes from a short prompt
+of random ids (text would skew the routing) at temperature 1; speed is taken from the first token to the last. The bound
 is what recorded accesses of the same requests need: the larger of compute per token (all in memory, warm) and the
-bytes that Belady's policy, which knows the future, reads per token over the bandwidth of large direct reads.
+bytes that Belady's policy, which knows the future, reads per token over the bandwidth of large direct reads. Memory
+that a run may not use is held meanwhile (memory_ballast.py).
 """
 
 from __future__ import annotations
@@ -53,7 +55,6 @@ class Bench:
         speeds, others = [[r.rate for r in runs if r.rate] for runs in (ours, theirs or [])]
         middle = lambda values: statistics.median(values) if values else None  # noqa: E731
         speed, other, bound = middle(speeds), middle(others), middle(bounds)
-        late = middle([r.late_rate for r in ours if r.rate])
         entry = {
             "case": case, "budget_bytes": budget, "locum_tokens_per_second": speed,
             "llama_tokens_per_second": other, "ratio": speed / other if speed and other else None,
@@ -64,9 +65,7 @@ class Bench:
             "llama_bytes_read_per_token": middle([r.bytes_read / r.tokens for r in theirs or [] if r.rate]),
             "locum_spread": [min(speeds), max(speeds)] if speeds else None,
             "llama_spread": [min(others), max(others)] if others else None,
-            # Without most of what a cold start costs.
-            "locum_second_half_tokens_per_second": late,
-            "second_half_of_bound": late / bound if late and bound else None,
+            "stolen": middle([r.stolen for r in ours if r.rate]),
             "first_token_seconds": middle([r.first for r in ours if r.rate]),
             "runs_failed": [r.failure for r in [*ours, *(theirs or [])] if r.failure],
             "tokens": self.tokens, **more,
@@ -83,10 +82,9 @@ class Bench:
         ours, theirs = [], []
         for seed in range(self.repeats):
             # In turns, so that both see the same minutes of the machine.
-            ours.append(locum_run(store, self.tokens, seed, limit=limit))
+            ours.append(locum_run(store, self.tokens, [seed], limit=limit))
             theirs.append(llama_run(path, self.tokens, seed, limit, self.seconds))
-        bounds = self.bounds(store, limit - max(16 << 20, limit // 32)) if share else []
-        self.row(name, limit, ours, theirs, bounds, routing=skew, memory="cgroup")
+        self.row(name, limit, ours, theirs, [], routing=skew, memory="cgroup", start="cold")
 
     def bounds(self, store: Store, budget: int) -> list[float]:
         """Tokens per second that accesses as recorded allow at a budget, per recording."""
@@ -106,37 +104,35 @@ class Bench:
     def alone(self, skew: str, store: Store, share: float):
         """Locum by itself with `share` of the experts' bytes beside what is always in memory."""
         budget = store.fixed_bytes + int(store.all_expert_bytes * share)
-        ours = [locum_run(store, self.tokens, seed, budget=budget) for seed in range(self.repeats)]
-        more = {"plan_tokens_per_second": store.plan(budget)}
+        ours, plans = [], []
+        for seed in range(self.repeats):
+            plans.append(store.plan(budget))
+            ours.append(locum_run(store, self.tokens, [seed], budget=budget, warm=True))
+        more = {"plan_tokens_per_second": statistics.median(plans)}
         for policy in ("lru", "locum", "belady"):
             if store.traces:
                 more[f"{policy}_hit_rate"] = store.replay(store.traces[0], policy, budget)["hit_rate"]
         full = store.full_rate
-        rates = [r.rate for r in ours if r.rate]
+        rate = statistics.median([r.rate for r in ours if r.rate] or [0])
         self.row(
             f"{skew}, {share:.0%} of the experts", budget, ours, None, self.bounds(store, budget), routing=skew,
-            memory="--memory", of_plan=self.of_plan(ours, more), of_full=statistics.median(rates) / full if rates and full else None, **more)
+            memory="--memory", start="warm", of_plan=rate / more["plan_tokens_per_second"],
+            of_full=rate / full if full else None, **more)
 
-    def of_plan(self, ours: list[Run], more: dict) -> float | None:
-        """Measured over expected; a plan speaks of a model that has run for a while."""
-        rates = [r.late_rate for r in ours if r.late_rate]
-        return statistics.median(rates) / more["plan_tokens_per_second"] if rates else None
-
-    def prediction(self, skew: str):
-        """The embedded model's shape at half of its experts, guesses on, off and useless."""
-        path = self.folder / "tales.gguf"
-        subprocess.run(
-            [BIN / "locum-testmodel", path, "--preset", "tales", "--quantize", "F32", "--skew", str(SKEWS[skew])],
-            check=True, stdout=subprocess.DEVNULL)
-        with Store(self.folder / "data-tales", path, "tales") as store:
+    def prediction(self):
+        """The embedded model, trained, at half of its experts: guesses on, off and useless."""
+        model = Path(os.environ.get("LOCUM_MODELS", "Runtime/Models")) / "tales-moe"
+        with Store(self.folder / "data-tales", model, "tales") as store:
             store.record(self.tokens, 1)
             budget = store.fixed_bytes + store.all_expert_bytes // 2
             runs: dict[str, list[Run]] = {"on": [], "off": [], "shuffled": []}
-            for seed in range(self.repeats):
+            seeds = list(range(10))
+            for _ in range(self.repeats):
                 for mode, done in runs.items():
-                    done.append(locum_run(store, self.tokens, seed, budget=budget, prediction=mode))
+                    done.append(locum_run(store, self.tokens, seeds, budget=budget, prediction=mode, warm=True))
             for mode, done in runs.items():
-                self.row(f"tales, half of the experts, prediction {mode}", budget, done, None, [], prediction=mode)
+                self.row(f"tales-moe, half of the experts, prediction {mode}", budget, done, None, [], start="warm",
+                         prediction=mode)
 
     def run(self, only: str):
         for skew in SKEWS:
@@ -151,13 +147,13 @@ class Bench:
                     self.alone(skew, store, share)
             self.model(skew).unlink()
         if not only or "prediction" in only.split(","):
-            self.prediction("flat")
+            self.prediction()
 
 
 HEAD = (
     "| case | memory | Locum tokens/s | llama.cpp tokens/s | ratio | bound | of bound | Locum reads per token "
-    "| llama.cpp reads | of full residency | of `locum plan` |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|")
+    "| llama.cpp reads | of full residency | of `locum plan` | stolen |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|")
 
 
 def table_row(row: dict) -> str:
@@ -176,6 +172,7 @@ def table_row(row: dict) -> str:
         number("llama_bytes_read_per_token", "{:.1f} MiB", 1 / 2**20),
         number("of_full", "{:.0%}") if "of_full" in row else "",
         number("of_plan", "{:.0%}") if "of_plan" in row else "",
+        number("stolen", "{:.0%}"),
     ]
     failed = f" ({len(row['runs_failed'])} runs failed: {row['runs_failed'][0]})" if row["runs_failed"] else ""
     return "| " + " | ".join([cells[0] + failed, *cells[1:]]) + " |"
@@ -204,7 +201,8 @@ def main():
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--folder", type=Path, help="where models and data go (some 10 GB); default: a temporary one")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (options.out, options.folder)):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="locum-bench-memory-", dir=options.folder) as temporary:
         quick = options.quick
         bench = Bench(

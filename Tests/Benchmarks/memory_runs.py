@@ -1,5 +1,5 @@
-"""One measured run of Locum or of llama.cpp: started in a group of its own, cold, one request, ended. And a deployed
-model with what is known of it: its sizes, recordings of its requests, its speed with everything in memory.
+"""One measured run of Locum or of llama.cpp: started in a group of its own, cold, asked, ended. And a deployed model with
+what is known of it: its sizes, recordings of its requests, its speed with everything in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from daemon import BIN, Daemon, Failed
+from memory_ballast import Ballast
 from memory_disk import make_cold
 from memory_group import Group
 
@@ -26,7 +27,12 @@ THREADS = 2
 PATIENCE = 60
 # Ids that every preset has.
 VOCABULARY = range(500, 4000)
+# What a run may use beside its memory: this program, the host's own work, the page cache of programs.
+HOST = 1 << 30
+# Seeds of requests that go first, so that a model has run for a while when it is measured.
+WARMUP = 1000
 numbers = count()
+ballast = Ballast()
 
 
 @dataclass
@@ -34,12 +40,12 @@ class Run:
     """Tokens per second from the first token on; 0: it failed."""
 
     rate: float = 0.0
-    late_rate: float = 0.0
-    """Of the second half of the tokens."""
     first: float = 0.0
     """Seconds to the first token, from the request on."""
     bytes_read: int = 0
-    """From disk, from the start of the program to its end."""
+    """From disk: of a cold run since the program's start, of a warm one since the warm-up."""
+    stolen: float = 0.0
+    """What the host took away meanwhile, as a share of one core."""
     tokens: int = 0
     peak: int = 0
     failure: str = ""
@@ -47,9 +53,21 @@ class Run:
     def timed(self, times: list[float], tokens: int) -> "Run":
         self.first, self.tokens = times[0], tokens
         self.rate = (tokens - 1) / (times[-1] - times[0])
-        middle = len(times) // 2
-        self.late_rate = (len(times) - 1 - middle) / (times[-1] - times[middle])
         return self
+
+
+class Clock:
+    """Time and what the host stole of it."""
+
+    def __init__(self):
+        self._begin, self._stolen = time.monotonic(), self._ticks()
+
+    def _ticks(self) -> int:
+        return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8])
+
+    def stolen(self) -> float:
+        ticks = (self._ticks() - self._stolen) / os.sysconf("SC_CLK_TCK")
+        return ticks / max(1e-9, time.monotonic() - self._begin)
 
 
 def prompt(seed: int) -> list[int]:
@@ -89,23 +107,35 @@ def start(daemon: Daemon, group: Group | None) -> Daemon:
 
 
 def locum_run(
-    store: "Store", tokens: int, seed: int, limit: int | None = None, budget: int | None = None,
-    prediction: str | None = None,
+    store: "Store", tokens: int, seeds: list[int], limit: int | None = None, budget: int | None = None,
+    prediction: str | None = None, warm: bool = False,
 ) -> Run:
-    """`limit`: of the group, from which Locum takes its budget; `budget`: told by --memory."""
+    """`limit`: of the group, from which Locum takes its budget; `budget`: told by --memory. `warm`: each seed's warm-up
+    goes first. The rate is of all seeds' requests together."""
     group = Group(f"locum-bench-{os.getpid()}-{next(numbers)}", limit)
     options = ["--threads", str(THREADS), "--idle-timeout", "600s"]
     options += ["--memory", str(budget)] if budget else []
     options += ["--prediction", prediction] if prediction else []
     make_cold([store.data / "shards", store.gguf])
-    run = Run()
+    ballast.leave((limit or budget) + HOST)
+    run, before = Run(), 0
     daemon = start(Daemon(store.data, *options), group)
     try:
-        run.timed(request(daemon.url, tokens, seed), tokens)
+        if warm:
+            for seed in seeds:
+                request(daemon.url, tokens, seed + WARMUP)
+            before = group.bytes_read()
+        clock, spans = Clock(), []
+        for seed in seeds:
+            times = request(daemon.url, tokens, seed)
+            run.timed(times, tokens)
+            spans.append(times[-1] - times[0])
+        run.rate, run.tokens = (tokens - 1) * len(seeds) / sum(spans), tokens * len(seeds)
+        run.stolen = clock.stolen()
     except (OSError, RuntimeError, IndexError, ZeroDivisionError) as error:
         run = Run(failure=f"{type(error).__name__}: {error}")
     finally:
-        run.bytes_read, run.peak = group.bytes_read(), group.peak()
+        run.bytes_read, run.peak = group.bytes_read() - before, group.peak()
         try:
             daemon.stop()
         except (AssertionError, subprocess.TimeoutExpired) as error:
@@ -119,6 +149,7 @@ def llama_run(gguf: Path, tokens: int, seed: int, limit: int, seconds: int) -> R
     """Stops after so many seconds with the tokens there are by then."""
     group = Group(f"llama-bench-{os.getpid()}-{next(numbers)}", limit)
     make_cold([gguf])
+    ballast.leave(limit + HOST)
     ids = ",".join(map(str, prompt(seed)))
     command = [
         sys.executable, str(Path(__file__).with_name("memory_llama.py")), str(gguf), str(tokens), str(seed),
@@ -151,7 +182,7 @@ class Store:
     def __init__(self, data: Path, gguf: Path, name: str):
         self.data, self.gguf, self.name = data, gguf, name
         self.traces: list[Path] = []
-        self.full_rate = 0.0
+        self.full_rate, self.warmup = 0.0, 0
         self.fixed_bytes = 0
         self.all_expert_bytes = 0
         self.expert_bytes = 0
@@ -168,14 +199,15 @@ class Store:
         subprocess.run(["rm", "-rf", str(self.data)], check=False)
 
     def record(self, tokens: int, requests: int):
-        """Records the same requests that are measured, and the speed with all experts in memory: each request once to
-        bring them in, then once for its time."""
+        """Records the same requests that are measured, each after its warm-up, and the speed with all experts in
+        memory: each request once to bring them in, then once for its time."""
+        ballast.leave(2 * self.all_expert_bytes + HOST)
         with Daemon(self.data, "--threads", str(THREADS), "--idle-timeout", "600s") as daemon:
             rates = []
             for seed in range(requests):
                 self._record(daemon, tokens, seed)
                 rates.append(Run().timed(request(daemon.url, tokens, seed), tokens).rate)
-        self.full_rate = max(rates)
+        self.full_rate, self.warmup = max(rates), tokens - 1
         if self.traces:
             told = self.replay(self.traces[0], "lru", 1 << 40)
             self.fixed_bytes = told["memory_bytes"] - told["shard_bytes"]
@@ -185,10 +217,11 @@ class Store:
         out = self.data.parent / f"{self.name}-{seed}.trace"
         request(daemon.url, 8, seed)
         recorder = subprocess.Popen(
-            [str(BIN / "locum"), "trace", "record", "m", "--out", str(out), "--tokens", str(tokens - 1)],
+            [str(BIN / "locum"), "trace", "record", "m", "--out", str(out), "--tokens", str(2 * (tokens - 1))],
             env={**os.environ, "LOCUM_DATA": str(self.data)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True)
         time.sleep(1)
+        request(daemon.url, tokens, seed + WARMUP)
         request(daemon.url, tokens, seed)
         try:
             said, _ = recorder.communicate(timeout=10)
@@ -201,7 +234,8 @@ class Store:
             print(f"no recording: {said.strip()}", file=sys.stderr)
 
     def plan(self, budget: int) -> float:
-        """Tokens per second that `locum plan` expects of the first recording's requests."""
+        """Tokens per second that `locum plan` expects of the first recording's requests, its second half: the warm-up
+        is its first."""
         with Daemon(self.data, "--threads", str(THREADS)) as daemon:
             told = daemon.json(
                 "plan", str(self.gguf), "--memory", str(budget), "--context", str(CONTEXT),
@@ -211,7 +245,7 @@ class Store:
     def replay(self, trace: Path, policy: str, budget: int, disk: float = 1e9) -> dict:
         done = subprocess.run(
             [str(BIN / "locum"), "trace", "replay", str(trace), "--policy", policy, "--memory", str(budget),
-             "--disk", str(int(disk)), "--json"], capture_output=True, text=True)
+             "--disk", str(int(disk)), "--warmup", str(self.warmup), "--json"], capture_output=True, text=True)
         if done.returncode:
             raise Failed(done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)

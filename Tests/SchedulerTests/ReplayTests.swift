@@ -34,6 +34,16 @@ import Testing
         #expect(result.hits == 1 && result.misses == 0 && result.tokens == 2)
     }
 
+    @Test("A warm-up fills the memory and is not counted")
+    func warmup() throws {
+        let calls = try trace([0, 1, 2, 0, 1, 3, 0, 1])
+        let late = try Replay.run(calls, policy: .lru, shardBudget: 400, warmup: 3)
+        #expect(late.tokens == 5 && late.hits == 4 && late.misses == 1 && late.bytesRead == 100)
+        #expect(late.promptMisses == 3)
+        let none = try Replay.run(calls, policy: .lru, shardBudget: 400, warmup: 8)
+        #expect(none.tokens == 0 && none.hitRate == 1)
+    }
+
     @Test("A layer larger than the budget is computed piece by piece")
     func tight() throws {
         let rows = (0..<20).map { TraceRow(sequence: 0, position: $0, step: UInt64($0), experts: [0, 1, 2, 3]) }

@@ -110,6 +110,9 @@ int locum_allowed_cpus(int *cpus, int capacity);
 int locum_pin_to_cpu(int cpu);
 /// Lets this thread run on these CPUs and no others.
 int locum_allow_cpus(const int *cpus, int count);
+/// Asks for turns on a core this short, in return for getting them sooner when this thread wakes (Linux 6.12 and later;
+/// before, nothing changes). Not inherited by children.
+int locum_take_short_turns(uint64_t nanoseconds);
 /// Starts a detached thread on a small stack (bytes, rounded up to pages) and runs body(argument).
 int locum_thread_start(void (*body)(void *), void *argument, size_t stack);
 void locum_set_thread_name(const char *name);

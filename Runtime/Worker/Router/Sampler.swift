@@ -20,7 +20,7 @@ struct Sampler {
 
     private var penalized: [Float] = []
     private var candidates: [Candidate] = []
-    private var scaled: [Float] = []
+    private var weights: [Float] = []
 
     /// The token number `position` of the output.
     /// - Parameters:
@@ -48,19 +48,20 @@ struct Sampler {
         let best = try Self.best(logits)
         guard plan.temperature > 0 else { return best }
         let most = Double(logits[Int(best)])
+        let uniform = Philox.uniform(seed: plan.seed, choice: plan.choice, position: UInt32(position))
         if plan.topK > 0, plan.topK < logits.count {
             takeBest(plan.topK, of: logits)
+            let total = try weigh(candidates.lazy.map(\.logit), temperature: plan.temperature, most: most)
+            for index in candidates.indices { candidates[index].weight = Double(weights[index]) }
+            cut(plan, of: total, among: candidates.count)
         } else {
-            takeAll(logits)
+            let total = try weigh(logits, temperature: plan.temperature, most: most)
+            // No list of candidates where nobody is cut: a vocabulary is a hundred thousand tokens.
+            if plan.topP >= 1, plan.minP <= 0 { return choose(uniform) ?? best }
+            take(logits, weighing: plan.topP < 1 ? Self.negligible(plan, total, logits.count) : 0)
+            cut(plan, of: total, among: logits.count)
         }
-        let total = weigh(temperature: plan.temperature, most: most)
-        guard total.isFinite else { throw Self.notFinite }
-        if plan.topP < 1 { cutTail(keeping: plan.topP, of: total) }
-        if plan.minP > 0 {
-            let least = plan.minP * (candidates.lazy.map(\.weight).max() ?? 0)
-            candidates.removeAll { $0.weight < least }
-        }
-        return choose(Philox.uniform(seed: plan.seed, choice: plan.choice, position: UInt32(position))) ?? best
+        return chooseCandidate(uniform) ?? best
     }
 
     /// The id of the largest logit, the lowest of equals.
@@ -74,26 +75,29 @@ struct Sampler {
     private static let notFinite = RouterFailure(
         "not_finite", "the model's numbers left the range of floats; its weights or its quantisation are at fault")
 
-    /// Gives the candidates their weights, softmax((logit - most) / T), and answers their sum, about 1.
-    private mutating func weigh(temperature: Double, most: Double) -> Double {
-        scaled.removeAll(keepingCapacity: true)
-        for candidate in candidates { scaled.append(Float((Double(candidate.logit) - most) / temperature)) }
-        scaled.withUnsafeMutableBufferPointer { buffer in
+    /// Makes weights of logits, softmax((logit - most) / T), and answers their sum, about 1.
+    private mutating func weigh(
+        _ logits: some Collection<Float>, temperature: Double, most: Double
+    ) throws(RouterFailure) -> Double {
+        weights.removeAll(keepingCapacity: true)
+        weights.reserveCapacity(logits.count)
+        for logit in logits { weights.append(Float((Double(logit) - most) / temperature)) }
+        var total = 0.0
+        weights.withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress else { return }
             Kernels.softmax(base, count: buffer.count)
+            for weight in buffer { total += Double(weight) }
         }
-        var total = 0.0
-        for index in candidates.indices {
-            candidates[index].weight = Double(scaled[index])
-            total += candidates[index].weight
-        }
+        guard total.isFinite else { throw Self.notFinite }
         return total
     }
 
-    private mutating func takeAll(_ logits: UnsafeBufferPointer<Float>) {
+    /// All that weigh at least so much.
+    private mutating func take(_ logits: UnsafeBufferPointer<Float>, weighing least: Double) {
         candidates.removeAll(keepingCapacity: true)
-        candidates.reserveCapacity(logits.count)
-        for (id, logit) in logits.enumerated() { candidates.append(Candidate(id: Int32(id), logit: logit, weight: 0)) }
+        for (id, weight) in weights.enumerated() where Double(weight) >= least {
+            candidates.append(Candidate(id: Int32(id), logit: logits[id], weight: Double(weight)))
+        }
     }
 
     /// The best `count`, best first: collects what beats the worst kept so far and sorts when twice as many came.
@@ -115,31 +119,53 @@ struct Sampler {
         if candidates.count > count { candidates.removeLast(candidates.count - count) }
     }
 
-    /// Nucleus sampling: the fewest best candidates whose weights reach `share` of `total` (Holtzman et al.,
-    /// "The Curious Case of Neural Text Degeneration", 2020). What weighs less than an even part of the rest
-    /// cannot be among them, so only few are sorted.
-    private mutating func cutTail(keeping share: Double, of total: Double) {
-        let negligible = (1 - share) * total / Double(candidates.count) * 0.5
+    /// Top-p, then min-p.
+    private mutating func cut(_ plan: SamplingPlan, of total: Double, among count: Int) {
+        if plan.topP < 1 { cutTail(keeping: plan.topP * total, Self.negligible(plan, total, count)) }
+        if plan.minP > 0 {
+            let least = plan.minP * (candidates.lazy.map(\.weight).max() ?? 0)
+            candidates.removeAll { $0.weight < least }
+        }
+    }
+
+    /// What weighs less than an even part of the tail that top-p cuts off is in that tail.
+    private static func negligible(_ plan: SamplingPlan, _ total: Double, _ count: Int) -> Double {
+        (1 - plan.topP) * total / Double(count) * 0.5
+    }
+
+    /// Nucleus sampling: the fewest best candidates whose weights reach `goal` (Holtzman et al., "The Curious Case of
+    /// Neural Text Degeneration", 2020). The negligible go first, so only few are sorted.
+    private mutating func cutTail(keeping goal: Double, _ negligible: Double) {
         candidates.removeAll { $0.weight < negligible }
         candidates.sort(by: Candidate.precedes)
         var (sum, kept) = (0.0, 0)
         while kept < candidates.count {
             sum += candidates[kept].weight
             kept += 1
-            if sum >= share * total { break }
+            if sum >= goal { break }
         }
         candidates.removeLast(candidates.count - kept)
     }
 
+    /// The token at which the weights, one after another, reach a share of their sum.
     private func choose(_ uniform: Double) -> Int32? {
+        Self.place(uniform, in: weights.lazy.map { Double($0) }).map { Int32($0) }
+    }
+
+    private func chooseCandidate(_ uniform: Double) -> Int32? {
+        Self.place(uniform, in: candidates.lazy.map(\.weight)).map { candidates[$0].id }
+    }
+
+    private static func place(_ uniform: Double, in weights: some BidirectionalCollection<Double>) -> Int? {
         var total = 0.0
-        for candidate in candidates { total += candidate.weight }
+        for weight in weights { total += weight }
         let target = uniform * total
-        var sum = 0.0
-        for candidate in candidates {
-            sum += candidate.weight
-            if sum > target { return candidate.id }
+        var (sum, last): (Double, Int?) = (0, nil)
+        for (index, weight) in weights.enumerated() {
+            sum += weight
+            if sum > target { return index }
+            if weight > 0 { last = index }
         }
-        return candidates.last { $0.weight > 0 }?.id
+        return last
     }
 }

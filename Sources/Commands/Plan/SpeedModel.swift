@@ -13,11 +13,16 @@ struct SpeedModel {
     let diskBytesPerSecond: Double
     /// Of this model, with a function per expert.
     let trace: AccessTrace?
+    /// Half of the recording fills the memory, the other half counts: a plan speaks of a model that runs.
+    private var warmup: Int { (trace?.rows.count { !$0.isPrompt } ?? 0) / 2 }
 
     /// What a call costs beside its weights, by the profile in BENCHMARKS.md: to a lane and back.
     private static let callSeconds = 14e-6
     /// A layer's attention, gate, joins.
     private static let layerSeconds = 35e-6
+    /// Of a token's time, what goes into products with weights; the rest is waiting for the slower core, attention,
+    /// sampling (perf of the 6-layer model in BENCHMARKS.md: 82 %).
+    private static let kernelShare = 0.82
     private static let readLatency = 150e-6
     /// A process from its order until it can be called, with its link, on one core.
     private static let spawnSeconds = 1.2e-3
@@ -48,7 +53,7 @@ struct SpeedModel {
         let read =
             Double(routerBytes) * Self.readShareOfRouter + Double(manifest.expertsPerToken * moeLayers) * perExpert
         let overhead = Self.layerSeconds + Self.callSeconds * Double((calls + lanes - 1) / lanes)
-        return read / computeBytesPerSecond + overhead * Double(moeLayers)
+        return read / computeBytesPerSecond / Self.kernelShare + overhead * Double(moeLayers)
     }
 
     /// About half of a router is the embedding, where it is as large as the output matrix; known better from the shapes
@@ -70,8 +75,8 @@ struct SpeedModel {
         let compute = computeSeconds
         var (token, bound, byDisk) = (compute, compute, false)
         if fraction < 1 {
-            if let trace, let run = try? Replay.run(trace, policy: .locum, shardBudget: room),
-                let best = try? Replay.run(trace, policy: .belady, shardBudget: room)
+            if let trace, let run = try? Replay.run(trace, policy: .locum, shardBudget: room, warmup: warmup),
+                let best = try? Replay.run(trace, policy: .belady, shardBudget: room, warmup: warmup)
             {
                 token = run.predictedSecondsPerToken(
                     computeSecondsPerToken: compute, diskBytesPerSecond: diskBytesPerSecond, latency: Self.readLatency)

@@ -22,6 +22,8 @@ struct TraceReplay: ParsableCommand {
     var disk: String?
     @Option(help: ArgumentHelp("A data folder whose disk counts.", valueName: "dir"), completion: .directory)
     var data: String?
+    @Option(help: ArgumentHelp("Do not count what the first generated tokens read.", valueName: "tokens"))
+    var warmup = 0
     @Flag(help: "Print JSON.") var json = false
 
     struct Report: Encodable {
@@ -55,6 +57,7 @@ struct TraceReplay: ParsableCommand {
             throw ValidationError("--policy \(policy): must be one of \(names).")
         }
         guard Bytes.parse(memory) != nil else { throw ValidationError("--memory \(memory): write a size like 3G.") }
+        guard warmup >= 0 else { throw ValidationError("--warmup \(warmup): must not be negative.") }
         if let disk, Bytes.parse(disk) == nil { throw ValidationError("--disk \(disk): write a size like 1.2G.") }
     }
 
@@ -72,8 +75,12 @@ struct TraceReplay: ParsableCommand {
                         "a budget of \(budget) bytes leaves nothing for experts: daemons, router and processes "
                         + "take \(trace.header.fixedBytes)")
             }
-            let result = try Replay.run(trace, policy: name, shardBudget: shards)
-            let best = try Replay.run(trace, policy: .belady, shardBudget: shards)
+            let result = try Replay.run(trace, policy: name, shardBudget: shards, warmup: warmup)
+            guard result.tokens > 0 else {
+                throw TraceRecord.Unusable(
+                    description: "\(file) has no generated tokens beyond a warm-up of \(warmup); record more of them")
+            }
+            let best = try Replay.run(trace, policy: .belady, shardBudget: shards, warmup: warmup)
             let compute = Double(trace.header.computeNanoseconds) / 1e9
             let bound = max(compute, Double(best.bytesRead) / Double(max(1, best.tokens)) / speed)
             let report = Report(
