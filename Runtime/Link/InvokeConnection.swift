@@ -28,6 +28,8 @@ public final class InvokeConnection {
     /// Node wants to hear what is likely to be called next.
     public private(set) var wantsHints = true
     private var deferred: [Packet] = []
+    /// What node was told last.
+    private var spared = 0
 
     public init(socket: Descriptor) { self.socket = socket }
 
@@ -59,6 +61,13 @@ public final class InvokeConnection {
     /// A sequence's room is free again.
     public func unreserve(_ bytes: Int) {
         try? Seqpacket.send(socket.raw, InvokeRequest.unreserve(bytes: UInt64(bytes)).frame)
+    }
+
+    /// Of what is reserved, so much is kept for requests to come; node may ask for it back.
+    public func spare(_ bytes: Int) {
+        guard bytes != spared else { return }
+        spared = bytes
+        try? Seqpacket.send(socket.raw, InvokeRequest.spare(bytes: UInt64(bytes)).frame)
     }
 
     /// These callees are likely to be called next. A hint: lost when node is busy.

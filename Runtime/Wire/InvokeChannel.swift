@@ -33,6 +33,8 @@ public enum InvokeRequest: WireMessage, Equatable {
     case reserve(request: UInt32, bytes: UInt64)
     /// Router: room that was reserved is free again.
     case unreserve(bytes: UInt64)
+    /// Router: of what is reserved for its sequences it keeps this much, in all, for requests to come; see `reclaim`.
+    case spare(bytes: UInt64)
     /// Router: these callees are likely to be called next.
     case prefetch(callees: [UInt32])
     /// CLI: import a model. Source descriptors travel beside it, in the order of `files`, in several
@@ -57,6 +59,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case .reserve(let request, let bytes): w.byte(13); w.integer(request); w.integer(bytes)
         case .unreserve(let bytes): w.byte(14); w.integer(bytes)
         case .prefetch(let callees): w.byte(15); w.integers(callees)
+        case .spare(let bytes): w.byte(17); w.integer(bytes)
         case .deploy(let options, let files, let more):
             w.byte(8); options.encode(into: &w); w.list(files) { $0.string($1) }; w.flag(more)
         }
@@ -80,6 +83,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case 14: self = .unreserve(bytes: try r.integer())
         case 15: self = .prefetch(callees: try r.integers())
         case 16: self = .kept
+        case 17: self = .spare(bytes: try r.integer())
         case let tag: throw r.failure("unknown request \(tag)")
         }
     }
@@ -106,6 +110,8 @@ public enum InvokeEvent: WireMessage, Equatable {
     case hints(on: Bool)
     /// Router: room was reserved.
     case reserved(request: UInt32)
+    /// Router: give back what you keep for requests to come, at least so much.
+    case reclaim(bytes: UInt64)
     /// CLI: how far a deployment is.
     case deploying(stage: String, done: UInt64, total: UInt64)
     /// CLI: what a deployment would make, in parts: the import's manifest as JSON.
@@ -126,6 +132,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case .settle: w.byte(8)
         case .reserved(let request): w.byte(9); w.integer(request)
         case .hints(let on): w.byte(10); w.flag(on)
+        case .reclaim(let bytes): w.byte(12); w.integer(bytes)
         case .deploying(let stage, let done, let total):
             w.byte(6); w.string(stage); w.integer(done); w.integer(total)
         case .deployed(let json): w.byte(7); w.string(json)
@@ -147,6 +154,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case 9: self = .reserved(request: try r.integer())
         case 10: self = .hints(on: try r.flag())
         case 11: self = .planned(part: try r.blob(), last: try r.flag())
+        case 12: self = .reclaim(bytes: try r.integer())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -288,7 +288,8 @@ public enum FinishReason: UInt8, Sendable {
 /// Router to caller.
 public enum RouterEvent: WireMessage, Equatable {
     /// The prompt as tokens; first event of a sequence that was taken on. `text`: what they decode to (for echo).
-    case started(prompt: [Int32], text: String)
+    /// `cached`: how many of them another sequence had computed.
+    case started(prompt: [Int32], text: String, cached: UInt32)
     /// Scores of prompt positions from `first` on. The first token of all has no probability: its score says 0
     /// with no alternatives.
     case promptScores(first: UInt32, [TokenScore])
@@ -309,7 +310,8 @@ public enum RouterEvent: WireMessage, Equatable {
 
     public func encode(into w: inout WireWriter) {
         switch self {
-        case .started(let prompt, let text): w.byte(1); w.integers(prompt); w.string(text)
+        case .started(let prompt, let text, let cached):
+            w.byte(1); w.integers(prompt); w.string(text); w.integer(cached)
         case .promptScores(let first, let scores): w.byte(2); w.integer(first); w.messages(scores)
         case .token(let index, let id, let text, let score):
             w.byte(3); w.integer(index); w.integer(id); w.string(text); w.optional(score) { $1.encode(into: &$0) }
@@ -328,7 +330,7 @@ public enum RouterEvent: WireMessage, Equatable {
 
     public init(from r: inout WireReader) throws(WireError) {
         switch try r.byte() {
-        case 1: self = .started(prompt: try r.integers(), text: try r.string())
+        case 1: self = .started(prompt: try r.integers(), text: try r.string(), cached: try r.integer())
         case 2: self = .promptScores(first: try r.integer(), try r.messages())
         case 3:
             self = .token(

@@ -22,10 +22,12 @@ public struct ControlSettings: Sendable {
     public var replaceGrace: Duration
 
     public init(
-        version: String, idleTimeout: Duration?, lanes: UInt8, sequences: Int = 8, queue: Int = 256,
+        version: String, idleTimeout: Duration?, keepSessions: Duration = .zero, lanes: UInt8, sequences: Int = 8,
+        queue: Int = 256,
         evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
-        (self.version, idle, self.lanes) = (version, IdlePolicy(fixed: idleTimeout), lanes)
+        (self.version, self.lanes) = (version, lanes)
+        idle = IdlePolicy(fixed: idleTimeout, keepSessions: keepSessions)
         (self.sequences, self.queue) = (sequences, queue)
         (self.evictGrace, self.replaceGrace) = (evictGrace, replaceGrace)
     }

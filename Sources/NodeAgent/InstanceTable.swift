@@ -55,6 +55,9 @@ final class InstanceTable {
         zygote.onDeath = { [unowned self] in endAll(status: -1, reason: $0) }
         memory.end = { [unowned self] in end($0, $1) }
         memory.endIdle = { [unowned self] in endIdle($0, routersOnly: $1) }
+        memory.reclaim = { [unowned self] in
+            instances[$0]?.channel?.send(InvokeEvent.reclaim(bytes: UInt64($1)).frame)
+        }
     }
 
     // MARK: Looking up

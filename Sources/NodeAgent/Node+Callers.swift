@@ -83,6 +83,7 @@ extension Node {
             switch request {
             case .reserve(let request, let bytes): reserve(request, Int(clamping: bytes), for: router)
             case .unreserve(let bytes): memory.unreserve(sequence: Int(clamping: bytes), of: router)
+            case .spare(let bytes): memory.spare(Int(clamping: bytes), of: router)
             case .prefetch(let callees): try prefetch(callees, for: router)
             default: try broker.handle(request, from: router)
             }

@@ -9,6 +9,7 @@ struct ControlArguments: Sendable {
     var port = 8420
     /// nil: learned from each function's calls.
     var idleMilliseconds: Int?
+    var keepSessionsMilliseconds = 0
     var threads = 1
     var lifeline: Int32 = -1
 
@@ -23,6 +24,7 @@ struct ControlArguments: Sendable {
             case "--data": data = value
             case "--listen": try listen(value)
             case "--idle-timeout-ms": idleMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
+            case "--keep-sessions-ms": keepSessionsMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
             case "--threads": threads = try Self.number(word, value, 1...64)
             case "--lifeline": lifeline = Int32(try Self.number(word, value, 3...65_535))
             default: throw Unusable(description: "unknown option \(word)")

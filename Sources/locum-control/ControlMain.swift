@@ -49,7 +49,7 @@ enum ControlMain {
         Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
             version: LocumVersion.text, idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
-            lanes: UInt8(arguments.threads))
+            keepSessions: .milliseconds(arguments.keepSessionsMilliseconds), lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in

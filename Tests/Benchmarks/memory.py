@@ -73,12 +73,11 @@ class Bench:
         self.rows.append(entry)
         print(table_row(entry), flush=True)
 
-    def side_by_side(self, skew: str, store: Store, share: float | None):
-        """Both programs in groups of the same limit; `share` of the model's size, None: more than both can use."""
+    def side_by_side(self, skew: str, store: Store, share: float):
+        """Both programs in groups of the same limit, `share` of the model's size."""
         path = self.model(skew)
-        size = path.stat().st_size
-        limit = int(size * share) if share else 2 * size + (1 << 30)
-        name = f"{skew}, limit {share:.0%} of the model" if share else f"{skew}, all in memory"
+        limit = int(path.stat().st_size * share)
+        name = f"{skew}, limit {share:.0%} of the model"
         ours, theirs = [], []
         for seed in range(self.repeats):
             # In turns, so that both see the same minutes of the machine.
@@ -127,7 +126,7 @@ class Bench:
             budget = store.fixed_bytes + store.all_expert_bytes // 2
             runs: dict[str, list[Run]] = {"on": [], "off": [], "shuffled": []}
             seeds = list(range(10))
-            for _ in range(self.repeats):
+            for _ in range(self.repeats + 2):
                 for mode, done in runs.items():
                     done.append(locum_run(store, self.tokens, seeds, budget=budget, prediction=mode, warm=True))
             for mode, done in runs.items():
@@ -141,7 +140,6 @@ class Bench:
             with Store(self.folder / f"data-{skew}", self.model(skew), skew) as store:
                 store.record(self.tokens, self.repeats)
                 if skew != "medium":
-                    self.side_by_side(skew, store, None)
                     self.side_by_side(skew, store, 0.5)
                 for share in (1.25, 0.75, 0.5, 0.25):
                     self.alone(skew, store, share)
@@ -186,8 +184,7 @@ def curves(rows: list[dict]) -> dict[str, dict[str, list[tuple[float, float]]]]:
         panel = panels.setdefault(row["routing"], {"bound": [], "locum": [], "llama": []})
         for curve, key in (("bound", "bound_tokens_per_second"), ("locum", "locum_tokens_per_second"),
                            ("llama", "llama_tokens_per_second")):
-            # With all in memory the limit says nothing of the memory used.
-            if row[key] and "all in memory" not in row["case"]:
+            if row[key]:
                 panel[curve].append((row["budget_bytes"], row[key]))
     return panels
 
@@ -207,7 +204,7 @@ def main():
         quick = options.quick
         bench = Bench(
             Path(temporary), "medium" if quick else "qwen1.5-moe-a2.7b", None if quick else 6,
-            options.tokens or (64 if quick else 256), options.repeats or (1 if quick else 3), 20 if quick else 60)
+            options.tokens or (64 if quick else 128), options.repeats or (1 if quick else 3), 20 if quick else 60)
         begin = time.monotonic()
         print(f"Load of the machine before: {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores.\n\n{HEAD}", flush=True)
         try:

@@ -5,10 +5,9 @@ with the times. Started by memory.py.
 After SECONDS it stops with the tokens it has: a model that does not fit may need a minute for thirty.
 
 By default llama.cpp copies Q4_0 weights into private memory in another order (use_extra_bufts), for faster prompts.
-Under a limit below the model's size that ends with the kernel killing it, so REPACK is 0 there and it computes from the
-map.
+Under a limit below the model's size that ends with the kernel killing it, so here it computes from the map.
 
-    python memory_llama.py MODEL.gguf TOKENS SEED THREADS CONTEXT REPACK SECONDS ID,ID,…
+    python memory_llama.py MODEL.gguf TOKENS SEED THREADS CONTEXT SECONDS ID,ID,…
 """
 
 from __future__ import annotations
@@ -35,10 +34,9 @@ def without_repacking():
 
 
 def main():
-    path, tokens, seed, threads, context, repack, seconds = sys.argv[1], *map(int, sys.argv[2:8])
-    prompt = [int(part) for part in sys.argv[8].split(",")]
-    if not repack:
-        without_repacking()
+    path, tokens, seed, threads, context, seconds = sys.argv[1], *map(int, sys.argv[2:7])
+    prompt = [int(part) for part in sys.argv[7].split(",")]
+    without_repacking()
     model = Llama(
         path, n_threads=threads, n_threads_batch=threads, n_ctx=context, use_mmap=True, use_mlock=False, seed=seed,
         verbose=False)

@@ -153,8 +153,7 @@ def llama_run(gguf: Path, tokens: int, seed: int, limit: int, seconds: int) -> R
     ids = ",".join(map(str, prompt(seed)))
     command = [
         sys.executable, str(Path(__file__).with_name("memory_llama.py")), str(gguf), str(tokens), str(seed),
-        str(THREADS), str(CONTEXT), str(int(limit > 2 * gguf.stat().st_size)),
-        str(seconds), ids,
+        str(THREADS), str(CONTEXT), str(seconds), ids,
     ]
     run = Run()
     with group.entered():

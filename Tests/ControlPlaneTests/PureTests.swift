@@ -56,6 +56,23 @@ import Wire
         #expect(try #require(decision.nextLook) > .seconds(20))
     }
 
+    @Test("A router stays for its conversations as long as the operator says, experts do not")
+    func sessions() throws {
+        let policy = IdlePolicy(fixed: .seconds(5), keepSessions: .seconds(60))
+        var table = InstanceTable()
+        for id in [1, 2] as [UInt64] {
+            try table.start(id, of: record(id, id == 1 ? .router : .expert), callees: [], now: .zero)
+            try table.ready(id, pid: 1)
+        }
+        _ = table.note([1, 2].map { InstanceUsage(instance: $0, invocations: 1, idleMilliseconds: 20_000) })
+        let decision = policy.decide(table.all, now: .seconds(100))
+        #expect(decision.evict == [2] && decision.nextLook == .seconds(40))
+        _ = table.note([InstanceUsage(instance: 1, invocations: 1, idleMilliseconds: 60_000)])
+        #expect(policy.decide(table.all, now: .seconds(140)).evict.contains(1))
+        // Shorter than the idle time it changes nothing.
+        #expect(IdlePolicy(fixed: .seconds(90), keepSessions: .seconds(60)).decide(table.all, now: .zero).evict.isEmpty)
+    }
+
     @Test("A cold start is counted once")
     func coldStartOnce() throws {
         var table = InstanceTable()

@@ -56,7 +56,8 @@ struct RouterClientTests {
         let first = try #require(try await router.next())
         let second = try #require(try await router.next())
         #expect(first.command == .generate(spec("a")) && second.command == .generate(spec("b")))
-        let long = RouterEvent.started(prompt: Array(0..<40_000), text: String(repeating: "é", count: 50_000))
+        let long = RouterEvent.started(
+            prompt: Array(0..<40_000), text: String(repeating: "é", count: 50_000), cached: 7)
         try router.say(long, to: second.sequence)
         try router.say(.token(index: 0, id: 5, text: "x", score: nil), to: first.sequence)
         try router.say(.finished(.length, text: "", tokens: 1), to: first.sequence)

@@ -40,7 +40,7 @@ final class FakeRouter: RouterAccess {
             sink.finish()
             return stream
         }
-        sink.yield(.event(.started(prompt: [1, 2, 3], text: "abc")))
+        sink.yield(.event(.started(prompt: [1, 2, 3], text: "abc", cached: 0)))
         if spec.promptScores {
             // In two parts, as a real router sends them.
             let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -1), top: [])

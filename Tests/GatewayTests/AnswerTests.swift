@@ -14,7 +14,7 @@ private func score(_ id: Int32, _ bytes: [UInt8], _ logprob: Float, top: [Scored
 
 @Suite struct AnswerTests {
     private let events: [RouterEvent] = [
-        .started(prompt: [1, 2], text: "aé"),
+        .started(prompt: [1, 2], text: "aé", cached: 0),
         .promptScores(first: 0, [score(1, [97], 0)]),
         .promptScores(
             first: 1,
@@ -45,7 +45,10 @@ private func score(_ id: Int32, _ bytes: [UInt8], _ logprob: Float, top: [Scored
         #expect(
             scores["top_logprobs"]?.text
                 == #"[null,{"é":-0.5},{"bytes:\\xe2\\x82":-1.0},{"x":-1.5,"bytes:\\xac":-2.0},{"b":-9999}]"#)
-        #expect(whole["usage"]?.text == #"{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5}"#)
+        #expect(
+            whole["usage"]?.text
+                == #"{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":0}}"#
+        )
         #expect(whole["created"] == 7 && whole["object"] == "text_completion" && whole["model"] == "m")
     }
 
@@ -91,12 +94,15 @@ private func score(_ id: Int32, _ bytes: [UInt8], _ logprob: Float, top: [Scored
         let request = try CompletionRequest(try JSONReader.read(Array(#"{"model":"m","prompt":["a","b"],"n":2}"#.utf8)))
         var answer = CompletionAnswer(request, created: 1)
         for choice in 0..<4 {
-            _ = answer.add(choice, .started(prompt: [1, 2, 3], text: ""))
+            _ = answer.add(choice, .started(prompt: [1, 2, 3], text: "", cached: 2))
             #expect(!answer.head.isComplete)
             _ = answer.add(choice, .finished(.length, text: "", tokens: 5))
         }
         #expect(answer.head.isComplete)
-        #expect(answer.head.usage.text == #"{"prompt_tokens":6,"completion_tokens":20,"total_tokens":26}"#)
+        #expect(
+            answer.head.usage.text
+                == #"{"prompt_tokens":6,"completion_tokens":20,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":4}}"#
+        )
     }
 
     @Test("A chat stream begins with the role and ends with the reason; usage is null until the last chunk")

@@ -64,7 +64,7 @@ final class FakeControl: ControlService {
             let tokens: [RouterEvent] = ["Once ", "upon\n\"a\" ", "time"].enumerated().map {
                 .token(index: UInt32($0), id: Int32($0), text: $1, score: nil)
             }
-            var events: [RouterEvent] = [.started(prompt: [1, 2], text: "ab")]
+            var events: [RouterEvent] = [.started(prompt: [1, 2], text: "ab", cached: 0)]
             switch mood {
             case .speaks: events += tokens + [.finished(.length, text: "", tokens: 3)]
             case .hangs: events = []

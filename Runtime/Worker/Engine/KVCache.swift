@@ -1,6 +1,7 @@
 // Keys and values of one sequence. Address space is reserved for all positions at once and charged page by
 // page as positions are filled; it goes back to the kernel, which hands out zeroes only, with the sequence,
 // so no sequence can ever read another's.
+import Glibc
 import Kernels
 import Syscall
 
@@ -11,15 +12,42 @@ final class KVCache {
     /// Where they lie.
     let place: KVPlace
     private let memory: Mapping
+    private let format: KVFormat
+    private let (layers, heads, headDim): (Int, Int, Int)
 
     /// - Throws: `SyscallError` when not even the address space can be had.
     init(format: KVFormat, layers: Int, heads: Int, headDim: Int, capacity: Int) throws(SyscallError) {
+        (self.format, self.layers, self.heads, self.headDim) = (format, layers, heads, headDim)
         guard let sizes = Self.sizes(format, layers: layers, heads: heads, headDim: headDim, capacity: capacity) else {
             throw SyscallError(stage: "size keys and values of \(capacity) positions in \(layers) layers", errno: 22)
         }
         memory = try Mapping(anonymous: sizes.total)
         place = KVPlace(base: memory.base, keyBytes: sizes.keys, headBytes: sizes.head, layerBytes: sizes.head * heads)
         self.capacity = capacity
+    }
+
+    /// Takes over the first `count` positions of another sequence of the same model.
+    func copy(_ count: Int, from other: KVCache) {
+        precondition(count <= min(capacity, other.capacity), "\(count) positions do not fit")
+        guard let keys = format.keyBytes(headDim: headDim, capacity: count),
+            let values = format.valueBytes(headDim: headDim, capacity: count)
+        else { return }
+        for layer in 0..<layers {
+            for head in 0..<heads {
+                memcpy(place.keys(layer: layer, head: head), other.place.keys(layer: layer, head: head), keys)
+                memcpy(place.values(layer: layer, head: head), other.place.values(layer: layer, head: head), values)
+            }
+        }
+    }
+
+    /// Bytes that it takes, in whole pages, when `count` positions are computed; never too few.
+    func bytes(computed count: Int) -> Int {
+        guard let keys = format.keyBytes(headDim: headDim, capacity: count),
+            let values = format.valueBytes(headDim: headDim, capacity: count)
+        else { return 0 }
+        // Neither begins at a page's begin.
+        func pages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 + 4096 }
+        return min(memory.count, layers * heads * (pages(keys) + pages(values)))
     }
 
     /// Bytes of a cache whose positions are all computed; `Int.max` when they cannot even be counted.

@@ -20,6 +20,10 @@ final class EngineModel: SequenceModel {
 
     func cacheBytes(capacity: Int) -> Int { engine.cacheBytes(capacity: capacity) }
 
+    func bytes(of cache: KVCache, computed: Int) -> Int { cache.bytes(computed: computed) }
+
+    func copy(_ count: Int, from: KVCache, to: KVCache) { to.copy(count, from: from) }
+
     func forward(_ rows: [StepRow<KVCache>], tracing: Bool) throws(RouterFailure) {
         let batch = rows.map {
             BatchRow(token: $0.token, position: $0.position, cache: $0.cache, wantsLogits: $0.wantsLogits)

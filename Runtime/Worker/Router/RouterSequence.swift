@@ -1,7 +1,8 @@
 // One sequence from its prompt to its end. Its tokens are prompt + output; `computed` of them are in the cache.
 // Whatever is not computed yet is what the next steps compute: the whole prompt at first, then the token drawn
 // last. So prefill, decoding and the replay of a sequence whose router died are one path, and a replay draws
-// what the undisturbed run drew: each token is a function of the tokens before it.
+// what the undisturbed run drew: each token is a function of the tokens before it. What another sequence has computed of
+// the same tokens is copied and not computed again.
 import Kernels
 import Wire
 
@@ -45,20 +46,25 @@ final class RouterSequence<Cache: AnyObject> {
     /// When it was asked for and when it was taken on, and what the model had waited for experts by then.
     let clock: SequenceClock
     private let request: SequenceRequest
-    private let cache: Cache
+    let cache: Cache
     /// Prompt, then output.
     private var tokens: [Int32]
     /// Tokens in the cache; below tokens.count while the sequence goes on.
-    private var computed = 0
+    private var computed: Int
+    /// Those that were in the cache when it began.
+    private let cached: Int
     private var state = State.reading
     private var text: OutputText
     private var history: TokenHistory?
 
-    /// - Parameter bytes: a token's bytes for the output's text; empty for special tokens.
+    /// - Parameters:
+    ///   - cached: positions in the cache already; below those of `request.known`.
+    ///   - bytes: a token's bytes for the output's text; empty for special tokens.
     init(
-        key: SequenceKey, request: SequenceRequest, cache: Cache, number: UInt64 = 0, reserved: Int = 0,
-        clock: SequenceClock = SequenceClock(), bytes: (Int32) -> [UInt8]
+        key: SequenceKey, request: SequenceRequest, cache: Cache, cached: Int = 0, number: UInt64 = 0,
+        reserved: Int = 0, clock: SequenceClock = SequenceClock(), bytes: (Int32) -> [UInt8]
     ) {
+        (self.cached, computed) = (cached, cached)
         (self.number, self.clock) = (number, clock)
         (self.key, self.request, self.cache, self.reserved) = (key, request, cache, reserved)
         tokens = request.prompt
@@ -70,17 +76,21 @@ final class RouterSequence<Cache: AnyObject> {
     var hasEnded: Bool { state == .ended }
     /// All tokens, for the record.
     var length: Int { tokens.count }
+    /// Those whose keys and values are in the cache.
+    var computedTokens: ArraySlice<Int32> { tokens[..<computed] }
     var traces: Bool { request.traces }
     /// Rows that it could have computed now.
     var pending: Int { hasEnded ? 0 : tokens.count - computed }
     /// Whether rows of the prompt want logits too, which cost memory.
-    var wantsPromptLogits: Bool { request.scoresPrompt || request.traces }
+    var wantsPromptLogits: Bool { request.wantsPromptLogits }
 
     private var outputCount: Int { tokens.count - request.prompt.count }
 
     /// The first events, and the last ones if there is nothing to compute.
     func begin(emit: (RouterEvent) -> Void) {
-        emit(.started(prompt: request.prompt, text: request.promptText))
+        emit(
+            .started(
+                prompt: request.prompt, text: request.promptText, cached: UInt32(min(cached, request.prompt.count))))
         if text.stopped {
             finish(.stop, emit: emit)
         } else if outputCount >= request.limit, !wantsPromptLogits {

@@ -13,6 +13,7 @@ extension RouterServer {
             switch try? InvokeEvent(frame: packet.bytes) {
             case .accept(let offers): adopt(offers, packet.descriptors)
             case .reserved(let request): begin(request)
+            case .reclaim(let bytes): giveBack(Int(clamping: bytes))
             case .failed(let request, let code, let message):
                 guard let waiting = waiting.removeValue(forKey: request), let caller = callers[waiting.key.caller]
                 else {
@@ -111,7 +112,8 @@ extension RouterServer {
         do throws(RouterFailure) {
             let cache = try model.makeCache(capacity: ready.request.prompt.count + ready.request.limit)
             let sequence = Sequence(
-                key: ready.key, request: ready.request, cache: cache, number: ready.number, reserved: ready.bytes,
+                key: ready.key, request: ready.request, cache: cache, cached: reuse(ready.request.known, in: cache),
+                number: ready.number, reserved: ready.bytes,
                 clock: SequenceClock(arrived: ready.arrived, begun: locum_monotonic_ns(), waited: model.waited),
                 bytes: textBytes)
             meter.begin()
@@ -157,15 +159,17 @@ extension RouterServer {
     func removeEnded() { remove(where: \.hasEnded) }
 
     /// With the last reference to a sequence goes its cache.
-    func remove(where condition: (Sequence) -> Bool) {
+    /// - Parameter keeping: what they have computed may serve others.
+    func remove(keeping: Bool = true, where condition: (Sequence) -> Bool) {
         var freed = 0
         for sequence in sequences where condition(sequence) {
             meter.end(rows: sequence.length)
-            freed += sequence.reserved
+            freed += sequence.reserved - (keeping ? keep(sequence) : 0)
         }
         let before = sequences.count
         sequences.removeAll(where: condition)
         if freed > 0 { connection.unreserve(freed) }
+        if before > sequences.count { tellKept() }
         guard sequences.isEmpty, before > 0 else { return }
         // An idle router keeps no scratch of the size of a vocabulary.
         model.trim()

@@ -66,6 +66,6 @@ extension RouterServer {
 
     private func fail(_ sequence: Sequence, _ failure: RouterFailure) {
         callers[sequence.key.caller]?.outbox.add(failure.event, sequence: sequence.key.number)
-        remove { $0 === sequence }
+        remove(keeping: false) { $0 === sequence }
     }
 }

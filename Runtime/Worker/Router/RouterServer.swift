@@ -31,6 +31,8 @@ final class RouterServer<Model: SequenceModel> {
     var sequences: [Sequence] = []
     /// Sequences that wait for room in the memory budget, by the request to node.
     var waiting: [UInt32: WaitingSequence] = [:]
+    /// Of ended sequences.
+    var kept = KeptPrompts<Model.Cache>()
     /// The last sequence's.
     var nextNumber: UInt64 = 0
     var sampler = Sampler()

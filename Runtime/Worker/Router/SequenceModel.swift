@@ -36,6 +36,12 @@ protocol SequenceModel: AnyObject {
     /// Memory that such a cache takes once all its positions are computed, in bytes.
     func cacheBytes(capacity: Int) -> Int
 
+    /// The same when only the first `computed` are.
+    func bytes(of cache: Cache, computed: Int) -> Int
+
+    /// Gives a new cache the first `count` positions of another, whose sequence begins with the same tokens.
+    func copy(_ count: Int, from: Cache, to: Cache)
+
     /// Computes the rows; those of one sequence come in ascending position, right behind what it has computed.
     /// After a failure the same rows may be given again.
     func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure)
@@ -67,6 +73,7 @@ protocol SequenceModel: AnyObject {
 
 extension SequenceModel {
     func cacheBytes(capacity: Int) -> Int { 0 }
+    func bytes(of cache: Cache, computed: Int) -> Int { 0 }
     func failure(row: Int) -> RouterFailure? { nil }
     var waited: StartCost { StartCost() }
     func record(_ on: Bool) {}

@@ -23,6 +23,11 @@ struct SequenceRequest {
     /// Output that the caller has; at most `limit`.
     let resumed: [Int32]
 
+    /// Rows of the prompt want logits, too, not only its last one.
+    var wantsPromptLogits: Bool { scoresPrompt || traces }
+    /// Tokens that may be in a cache already: the last one's row says what comes next. None where each row is wanted.
+    var known: ArraySlice<Int32> { wantsPromptLogits ? [] : (prompt + resumed).dropLast() }
+
     static let mostStops = 64
     static let mostStopBytes = 1024
 

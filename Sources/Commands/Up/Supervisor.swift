@@ -11,6 +11,8 @@ struct Supervisor {
     private var listen: String
     /// nil: learned.
     private let idleMilliseconds: Int?
+    /// Routers' least, for their conversations.
+    private let keepMilliseconds: Int?
     private let threads: Int
     /// Bytes; nil leaves it to node.
     private let memory: Int?
@@ -28,9 +30,11 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(folder: String, listen: String, idleMilliseconds: Int?, threads: Int, memory: Int?, prediction: String) throws
-    {
-        (self.folder, self.listen) = (folder, listen)
+    init(
+        folder: String, listen: String, idleMilliseconds: Int?, keepMilliseconds: Int?, threads: Int, memory: Int?,
+        prediction: String
+    ) throws {
+        (self.folder, self.listen, self.keepMilliseconds) = (folder, listen, keepMilliseconds)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
         self.prediction = prediction
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
@@ -73,7 +77,8 @@ struct Supervisor {
     private mutating func startControl() throws {
         try control.start(
             ["--data", folder, "--listen", listen, "--threads", "\(threads)"]
-                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw,
+                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? [])
+                + (keepMilliseconds.map { ["--keep-sessions-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw,
             captureOutput: true)
         if let output = control.output { try epoll.add(output.raw, token: Token.output) }
     }

@@ -24,6 +24,11 @@ struct Up: ParsableCommand {
     var idleTimeout: String?
     @Option(
         help: ArgumentHelp(
+            "Keep a model's router, and with it what it has read of its conversations, at least this long after a "
+                + "request (10m, 1h); default: as long as any function.", valueName: "time"))
+    var keepSessions: String?
+    @Option(
+        help: ArgumentHelp(
             "Memory that everything together may take (512M, 3G, bytes); default: the cgroup's limit less a margin, "
                 + "or four fifths of the host's memory.", valueName: "size"))
     var memory: String?
@@ -39,6 +44,9 @@ struct Up: ParsableCommand {
     func validate() throws {
         if let idleTimeout, Duration.milliseconds(idleTimeout) == nil {
             throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
+        }
+        if let keepSessions, Duration.milliseconds(keepSessions) == nil {
+            throw ValidationError("--keep-sessions \(keepSessions): write a number with ms, s, m or h, like 10m.")
         }
         if let memory, Bytes.parse(memory) == nil {
             throw ValidationError("--memory \(memory): write a number of bytes, or one with K, M, G or T, like 3G.")
@@ -61,7 +69,8 @@ struct Up: ParsableCommand {
             let lock = try FolderLock.take(folder)
             var supervisor = try Supervisor(
                 folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Duration.milliseconds),
-                threads: threads ?? Self.standardThreads, memory: memory.flatMap(Bytes.parse),
+                keepMilliseconds: keepSessions.flatMap(Duration.milliseconds), threads: threads ?? Self.standardThreads,
+                memory: memory.flatMap(Bytes.parse),
                 prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)

@@ -3,6 +3,7 @@
 // rest is looked at once per idle time and an empty one never.
 //
 // How long an instance may idle is learned from its function's own calls, unless the operator fixed it.
+import FunctionModel
 public import Scheduler
 import Wire
 
@@ -11,9 +12,12 @@ public struct IdlePolicy: Sendable, Equatable {
     public var limits: KeepAliveLimits
     /// An instance that is not ready after this long is given up.
     public var startLimit: Duration
+    /// Routers stay at least this long, with what they keep of their conversations.
+    public var keepSessions: Duration
 
     /// - Parameter fixed: the operator's idle time; nil: learned, 30 s as long as nothing is known.
-    public init(fixed: Duration?, startLimit: Duration = .seconds(60)) {
+    public init(fixed: Duration?, keepSessions: Duration = .zero, startLimit: Duration = .seconds(60)) {
+        self.keepSessions = keepSessions
         limits = KeepAliveLimits(floor: .seconds(5), ceiling: .seconds(600), unknown: .seconds(30), fixed: fixed)
         self.startLimit = startLimit
     }
@@ -39,10 +43,9 @@ public struct IdlePolicy: Sendable, Equatable {
     ) -> Decision {
         var decision = Decision(evict: [], nextLook: nil)
         for instance in instances {
-            guard
-                let left = remaining(
-                    instance, now: now, timeout: habit(instance)?.keepAlive(limits) ?? limits.fixed ?? limits.unknown)
-            else { continue }
+            let learned = habit(instance)?.keepAlive(limits) ?? limits.fixed ?? limits.unknown
+            let timeout = instance.function.runtime == .router ? max(learned, keepSessions) : learned
+            guard let left = remaining(instance, now: now, timeout: timeout) else { continue }
             if left <= .zero {
                 decision.evict.append(instance.id)
             } else {

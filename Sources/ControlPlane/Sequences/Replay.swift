@@ -37,7 +37,7 @@ struct Replay: Sendable {
     /// What of a router's event is new to the client; nil: nothing.
     mutating func passOn(_ event: RouterEvent) -> RouterEvent? {
         switch event {
-        case .started(let ids, _):
+        case .started(let ids, _, _):
             guard prompt == nil else { return nil }
             prompt = ids
             return event

@@ -21,6 +21,8 @@ struct AnswerHead: Sendable {
     /// Every chunk says `usage: null`, and one more says the usage.
     let includesUsage: Bool
     private var promptTokens = 0
+    /// Those of the prompts' tokens that were not computed again.
+    private var cachedTokens = 0
     private var completionTokens = 0
     private var unfinished: Int
     /// Of the choice that spoke first.
@@ -37,7 +39,10 @@ struct AnswerHead: Sendable {
 
     mutating func count(_ choice: Int, _ event: RouterEvent) {
         switch event {
-        case .started(let prompt, _): if choice % choicesPerPrompt == 0 { promptTokens += prompt.count }
+        case .started(let prompt, _, let cached):
+            guard choice % choicesPerPrompt == 0 else { return }
+            promptTokens += prompt.count
+            cachedTokens += Int(cached)
         case .finished(_, _, let tokens):
             completionTokens += Int(tokens)
             unfinished -= 1
@@ -50,6 +55,7 @@ struct AnswerHead: Sendable {
         [
             "prompt_tokens": .integer(promptTokens), "completion_tokens": .integer(completionTokens),
             "total_tokens": .integer(promptTokens + completionTokens),
+            "prompt_tokens_details": ["cached_tokens": .integer(cachedTokens)],
         ]
     }
 

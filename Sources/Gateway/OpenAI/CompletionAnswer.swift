@@ -34,7 +34,7 @@ struct CompletionAnswer: Answer {
     mutating func add(_ index: Int, _ event: RouterEvent) -> [JSONValue] {
         head.count(index, event)
         switch event {
-        case .started(_, let text):
+        case .started(_, let text, _):
             choices[index].logprobs = CompletionLogprobs(
                 offset: echo ? 0 : text.unicodeScalars.count, asIDs: tokensAsIDs)
             guard echo else { return [] }

@@ -44,6 +44,13 @@ final class Memory {
         var own: Int { process + shard }
     }
 
+    /// Kept for requests to come.
+    private struct Spare {
+        let bytes: Int
+        /// The router was asked for so much of it since it said what it keeps.
+        var asked = 0
+    }
+
     /// Requests of sequences that may wait.
     static let mostWaiting = 1024
 
@@ -63,6 +70,8 @@ final class Memory {
     /// Reserved for each process and for each router's sequences, by instance.
     private var processes: [UInt64: Int] = [:]
     private var sequences: [UInt64: Int] = [:]
+    /// What routers keep of their sequences for requests to come, by instance.
+    private var spares: [UInt64: Spare] = [:]
     private var processBytes = 0
     private var sequenceBytes = 0
     private var daemons = MemoryCost.daemons
@@ -89,6 +98,8 @@ final class Memory {
     /// Asks for the end of instances that idle, or of routers among them only, to make room for others: at least so many
     /// bytes.
     var endIdle: (_ bytes: Int, _ routersOnly: Bool) -> Void = { _, _ in }
+    /// Asks a router to give back what it keeps for requests to come: at least so many bytes.
+    var reclaim: (_ router: UInt64, _ bytes: Int) -> Void = { _, _ in }
     /// An instance that does not let go of its shard, or whose shard cannot be had.
     var end: (Instance, String) -> Void = { _, _ in }
 
@@ -134,7 +145,7 @@ final class Memory {
         waitingSequences.removeAll { $0.owner == instance.id }
         processBytes -= processes.removeValue(forKey: instance.id) ?? 0
         sequenceBytes -= sequences.removeValue(forKey: instance.id) ?? 0
-        floors[instance.id] = nil
+        (floors[instance.id], spares[instance.id]) = (nil, nil)
         advance()
     }
 
@@ -174,6 +185,33 @@ final class Memory {
         sequences[router.id] = held - min(bytes, held)
         sequenceBytes -= min(bytes, held)
         advance()
+    }
+
+    /// A router keeps so much, in all, of what is reserved for its sequences.
+    func spare(_ bytes: Int, of router: Instance) {
+        spares[router.id] = bytes > 0 ? Spare(bytes: min(bytes, sequences[router.id] ?? 0)) : nil
+        advance()
+    }
+
+    /// Has routers give back what others wait for and shards cannot make room for, and what they keep beyond their part:
+    /// memory that nobody else uses, and an eighth of what there is beside routers and one layer.
+    private func reclaimSpares() {
+        guard !spares.isEmpty else { return }
+        let most = max(0, total - floor) / 8 + max(0, free - residency.used)
+        var wanted = spares.values.reduce(-most) { $0 + $1.bytes }
+        if let next = waitingProcesses.first, !fits(next), residency.leaving == 0 {
+            wanted = max(0, wanted) + next.bytes
+        }
+        if let index = nextSequence, !leavesFloor(waitingSequences[index]) {
+            wanted = max(0, wanted) + waitingSequences[index].bytes
+        }
+        wanted -= spares.values.reduce(0) { $0 + $1.asked }
+        for (router, spare) in spares.sorted(by: { $0.key < $1.key }) where wanted > 0 && spare.asked < spare.bytes {
+            let bytes = min(wanted, spare.bytes - spare.asked)
+            spares[router]?.asked += bytes
+            wanted -= bytes
+            reclaim(router, bytes)
+        }
     }
 
     /// What daemons and routers take.
@@ -255,6 +293,7 @@ final class Memory {
         residency.headroom = headroom
         wantAgain()
         moveShards()
+        reclaimSpares()
         if let next = waitingProcesses.first, !fits(next) {
             if let floor = next.floor, !mayCome(next) {
                 endIdle(lacking(for: floor), true)

@@ -28,6 +28,11 @@ final class TableModel: SequenceModel {
 
     func makeCache(capacity: Int) throws(RouterFailure) -> Cache { Cache(capacity: capacity) }
 
+    func copy(_ count: Int, from: Cache, to: Cache) {
+        #expect(to.tokens.isEmpty && count <= from.tokens.count)
+        to.tokens = Array(from.tokens.prefix(count))
+    }
+
     func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure) {
         if let failure {
             self.failure = nil

@@ -1,0 +1,48 @@
+// What ended sequences have computed, for requests that begin with the same tokens: the next turn of a conversation, a
+// system prompt. Keys and values are a function of the tokens before them, so what is taken over has the bits that
+// computing it again would give.
+
+/// Kept keys and values, the least recently used first.
+struct KeptPrompts<Cache: AnyObject> {
+    struct Entry {
+        /// Those whose keys and values are in the cache, from position 0 on.
+        let tokens: [Int32]
+        let cache: Cache
+        /// Of the memory budget.
+        let bytes: Int
+    }
+
+    /// Fewer tokens are sooner computed than kept.
+    static var fewest: Int { 16 }
+
+    private var entries: [Entry] = []
+
+    var bytes: Int { entries.reduce(0) { $0 + $1.bytes } }
+
+    /// Keeps another, at most `most` in all. Those that it begins with, and the oldest, go.
+    /// - Returns: bytes that came free.
+    mutating func keep(_ entry: Entry, most: Int) -> Int {
+        let before = bytes + entry.bytes
+        entries.removeAll { entry.tokens.starts(with: $0.tokens) }
+        entries.append(entry)
+        if entries.count > most { entries.removeFirst(entries.count - most) }
+        return before - bytes
+    }
+
+    /// The entry that has most of these tokens in common from the first on, and how many those are.
+    mutating func find(_ tokens: some Collection<Int32>) -> (cache: Cache, count: Int)? {
+        let common = entries.map { entry in zip(entry.tokens, tokens).prefix { $0 == $1 }.count }
+        guard let count = common.max(), count >= Self.fewest, let best = common.lastIndex(of: count) else { return nil }
+        let entry = entries.remove(at: best)
+        entries.append(entry)
+        return (entry.cache, count)
+    }
+
+    /// Lets go of the oldest until at least so many bytes are free.
+    /// - Returns: bytes that came free.
+    mutating func give(back bytes: Int) -> Int {
+        var freed = 0
+        while freed < bytes, !entries.isEmpty { freed += entries.removeFirst().bytes }
+        return freed
+    }
+}

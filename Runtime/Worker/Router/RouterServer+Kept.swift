@@ -1,0 +1,31 @@
+// Between sequences: what one has computed may begin another. Kept memory stays reserved with node, which knows how much of
+// it there is and asks for it back when somebody else needs it.
+import Link
+
+extension RouterServer {
+    /// Keeps what a sequence has computed, if that is worth it.
+    /// - Returns: bytes of its reservation that stay reserved; less than nothing when others made way for it.
+    func keep(_ sequence: Sequence) -> Int {
+        let tokens = Array(sequence.computedTokens)
+        guard tokens.count >= KeptPrompts<Model.Cache>.fewest, !connection.draining else { return 0 }
+        let bytes = min(sequence.reserved, model.bytes(of: sequence.cache, computed: tokens.count))
+        return bytes - kept.keep(.init(tokens: tokens, cache: sequence.cache, bytes: bytes), most: mostSequences)
+    }
+
+    /// Fills a new sequence's cache with what is known of its tokens; answers how many positions.
+    func reuse(_ tokens: ArraySlice<Int32>, in cache: Model.Cache) -> Int {
+        guard let (known, count) = kept.find(tokens) else { return 0 }
+        model.copy(count, from: known, to: cache)
+        return count
+    }
+
+    /// Node needs memory.
+    func giveBack(_ bytes: Int) {
+        let freed = kept.give(back: bytes)
+        if freed > 0 { connection.unreserve(freed) }
+        tellKept()
+    }
+
+    /// How much of what is reserved could be had back.
+    func tellKept() { connection.spare(kept.bytes) }
+}
