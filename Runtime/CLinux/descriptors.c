@@ -46,6 +46,8 @@ int locum_populate(void *start, size_t length) {
 
 void locum_expect_large_pages(void *start, size_t length) { madvise(start, length, MADV_HUGEPAGE); }
 
+void locum_expect_small_pages(void *start, size_t length) { madvise(start, length, MADV_NOHUGEPAGE); }
+
 int locum_unmap_pages(void *start, size_t length) {
     int done = madvise(start, length, MADV_DONTNEED_LOCKED);
     // Unknown before 5.18; then nothing was locked on fault that this could not drop.

@@ -28,6 +28,10 @@ public final class InvokeConnection {
     /// Node wants to hear what is likely to be called next.
     public private(set) var wantsHints = true
     private var deferred: [Packet] = []
+    /// Packets were deferred that nobody has taken yet.
+    public var hasDeferred: Bool { !deferred.isEmpty }
+    /// Node wants so many bytes of what is kept for requests to come. Called within whatever reads the connection.
+    public var onReclaim: (Int) -> Void = { _ in }
     /// What node was told last.
     private var spared = 0
 
@@ -126,6 +130,7 @@ public final class InvokeConnection {
         case .revoked(let links): revoked += links
         case .drain: draining = true
         case .hints(let on): wantsHints = on
+        case .reclaim(let bytes): onReclaim(Int(clamping: bytes))
         default: deferred.append(packet)
         }
     }

@@ -141,17 +141,20 @@ final class InstanceTable {
         if instance.awaitsRoom { gone(instance, status: -1, reason: instance.reason ?? "it was not wanted any more") }
     }
 
-    /// Asks control to end instances that have nothing under way, those without a shard in memory first, then by how
-    /// long they were idle, until so many bytes come free.
+    /// Asks control to end instances that have nothing under way until so many bytes come free: those without a shard in
+    /// memory first, routers and what they keep last, else by how long they were idle.
     private func endIdle(_ bytes: Int, routersOnly: Bool) {
         // Those already asked for count, too.
         var left = bytes - instances.values.reduce(0) { $0 + ($1.isSuperfluous ? freed(by: $1) : 0) }
         guard left > 0 else { return }
         let idle = instances.values.filter { isIdle($0) && (!routersOnly || $0.spec.runtime == .router) }.map {
-            (instance: $0, hasShard: $0.shardState != LOCUM_SHARD_ABSENT, last: $0.page.last_active_ns)
+            (
+                instance: $0, cost: $0.spec.runtime == .router ? 2 : $0.shardState != LOCUM_SHARD_ABSENT ? 1 : 0,
+                last: $0.page.last_active_ns
+            )
         }
         var chosen: [UInt64] = []
-        for (instance, _, _) in idle.sorted(by: { ($0.hasShard ? 1 : 0, $0.last) < ($1.hasShard ? 1 : 0, $1.last) })
+        for (instance, _, _) in idle.sorted(by: { ($0.cost, $0.last) < ($1.cost, $1.last) })
         where left > 0 {
             chosen.append(instance.id)
             instance.isSuperfluous = true

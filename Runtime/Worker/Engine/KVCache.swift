@@ -1,6 +1,7 @@
 // Keys and values of one sequence. Address space is reserved for all positions at once and charged page by
-// page as positions are filled; it goes back to the kernel, which hands out zeroes only, with the sequence,
-// so no sequence can ever read another's.
+// page as positions are filled; it goes back to the kernel, which hands out zeroes only, with the sequence or with
+// what is kept of it. A sequence takes over positions of another only where their tokens are the same.
+import CLinux
 import Glibc
 import Kernels
 import Syscall
@@ -22,6 +23,7 @@ final class KVCache {
             throw SyscallError(stage: "size keys and values of \(capacity) positions in \(layers) layers", errno: 22)
         }
         memory = try Mapping(anonymous: sizes.total)
+        locum_expect_small_pages(memory.base, memory.count)
         place = KVPlace(base: memory.base, keyBytes: sizes.keys, headBytes: sizes.head, layerBytes: sizes.head * heads)
         self.capacity = capacity
     }
@@ -46,7 +48,8 @@ final class KVCache {
             let values = format.valueBytes(headDim: headDim, capacity: count)
         else { return 0 }
         // Neither begins at a page's begin.
-        func pages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 + 4096 }
+        let page = Int(getpagesize())
+        func pages(_ bytes: Int) -> Int { (bytes + page - 1) / page * page + page }
         return min(memory.count, layers * heads * (pages(keys) + pages(values)))
     }
 

@@ -19,9 +19,14 @@ struct KeptPrompts<Cache: AnyObject> {
 
     var bytes: Int { entries.reduce(0) { $0 + $1.bytes } }
 
-    /// Keeps another, at most `most` in all. Those that it begins with, and the oldest, go.
+    /// Keeps another, at most `most` in all. Those that it begins with, and the oldest, go; it goes itself if another begins
+    /// with it.
     /// - Returns: bytes that came free.
     mutating func keep(_ entry: Entry, most: Int) -> Int {
+        if let longer = entries.firstIndex(where: { $0.tokens.starts(with: entry.tokens) }) {
+            entries.append(entries.remove(at: longer))
+            return entry.bytes
+        }
         let before = bytes + entry.bytes
         entries.removeAll { entry.tokens.starts(with: $0.tokens) }
         entries.append(entry)

@@ -76,6 +76,7 @@ final class RouterSequence<Cache: AnyObject> {
     var hasEnded: Bool { state == .ended }
     /// All tokens, for the record.
     var length: Int { tokens.count }
+    func isPrompt(_ position: Int) -> Bool { position < request.prompt.count }
     /// Those whose keys and values are in the cache.
     var computedTokens: ArraySlice<Int32> { tokens[..<computed] }
     var traces: Bool { request.traces }

@@ -13,7 +13,6 @@ extension RouterServer {
             switch try? InvokeEvent(frame: packet.bytes) {
             case .accept(let offers): adopt(offers, packet.descriptors)
             case .reserved(let request): begin(request)
-            case .reclaim(let bytes): giveBack(Int(clamping: bytes))
             case .failed(let request, let code, let message):
                 guard let waiting = waiting.removeValue(forKey: request), let caller = callers[waiting.key.caller]
                 else {
@@ -112,7 +111,7 @@ extension RouterServer {
         do throws(RouterFailure) {
             let cache = try model.makeCache(capacity: ready.request.prompt.count + ready.request.limit)
             let sequence = Sequence(
-                key: ready.key, request: ready.request, cache: cache, cached: reuse(ready.request.known, in: cache),
+                key: ready.key, request: ready.request, cache: cache, cached: reuse(ready.request, in: cache),
                 number: ready.number, reserved: ready.bytes,
                 clock: SequenceClock(arrived: ready.arrived, begun: locum_monotonic_ns(), waited: model.waited),
                 bytes: textBytes)

@@ -12,9 +12,12 @@ extension RouterServer {
         return bytes - kept.keep(.init(tokens: tokens, cache: sequence.cache, bytes: bytes), most: mostSequences)
     }
 
-    /// Fills a new sequence's cache with what is known of its tokens; answers how many positions.
-    func reuse(_ tokens: ArraySlice<Int32>, in cache: Model.Cache) -> Int {
-        guard let (known, count) = kept.find(tokens) else { return 0 }
+    /// Fills a new sequence's cache with what is known of its tokens; answers how many positions. Who watches which experts
+    /// are called sees all rows.
+    func reuse(_ request: SequenceRequest, in cache: Model.Cache) -> Int {
+        guard request.resumed.count < request.limit, callers.values.allSatisfy({ $0.watch == nil }),
+            let (known, count) = kept.find(request.known)
+        else { return 0 }
         model.copy(count, from: known, to: cache)
         return count
     }

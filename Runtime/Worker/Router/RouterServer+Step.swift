@@ -39,7 +39,7 @@ extension RouterServer {
     private func tellRoutes(_ served: [(Sequence, Int)], _ watchers: [Caller]) {
         let rows = served.flatMap { sequence, count in
             sequence.positions(count).map {
-                RouteRow(sequence: sequence.number, position: UInt32($0), isPrompt: count > 1)
+                RouteRow(sequence: sequence.number, position: UInt32($0), isPrompt: sequence.isPrompt($0))
             }
         }
         let event = RouterEvent.routes(step: UInt64(steps), rows, experts: model.routes())

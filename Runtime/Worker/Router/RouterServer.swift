@@ -49,6 +49,7 @@ final class RouterServer<Model: SequenceModel> {
         (self.connection, self.meter, mostSequences) = (connection, meter, max(1, sequences))
         epoll = try Epoll()
         try epoll.add(connection.socket.raw, token: Self.channelToken)
+        connection.onReclaim = { [unowned self] in giveBack($0) }
     }
 
     /// Serves until node drains it or is gone.
@@ -66,7 +67,7 @@ final class RouterServer<Model: SequenceModel> {
     /// - Parameter wait: whether to wait for something to arrive when there is nothing to compute.
     /// - Returns: false when the router is done.
     func turn(wait: Bool) throws(SyscallError) -> Bool {
-        let busy = sequences.contains(where: canStep)
+        let busy = connection.hasDeferred || sequences.contains(where: canStep)
         for event in try epoll.wait(timeoutMilliseconds: busy || !wait ? 0 : -1) {
             if event.token == Self.channelToken {
                 guard hearNode() else { return false }
@@ -76,6 +77,7 @@ final class RouterServer<Model: SequenceModel> {
         }
         model.dropRevoked()
         hearDeferred()
+        if connection.draining { giveBack(.max) }
         if isDrained { return false }
         step()
         for caller in Array(callers.values) { flush(caller) }

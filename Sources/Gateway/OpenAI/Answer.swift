@@ -42,7 +42,7 @@ struct AnswerHead: Sendable {
         case .started(let prompt, _, let cached):
             guard choice % choicesPerPrompt == 0 else { return }
             promptTokens += prompt.count
-            cachedTokens += Int(cached)
+            cachedTokens += min(Int(cached), prompt.count)
         case .finished(_, _, let tokens):
             completionTokens += Int(tokens)
             unfinished -= 1

@@ -271,7 +271,7 @@ extension Memory {
             if entry.bytes <= residency.budget - residency.pinned {
                 postponed.remove(key)
                 residency.want(key)
-            } else {
+            } else if !isReclaiming {
                 endIdle(entry.bytes, false)
             }
         }

@@ -44,13 +44,6 @@ final class Memory {
         var own: Int { process + shard }
     }
 
-    /// Kept for requests to come.
-    private struct Spare {
-        let bytes: Int
-        /// The router was asked for so much of it since it said what it keeps.
-        var asked = 0
-    }
-
     /// Requests of sequences that may wait.
     static let mostWaiting = 1024
 
@@ -69,9 +62,9 @@ final class Memory {
     var models: [Substring: Int] = [:]
     /// Reserved for each process and for each router's sequences, by instance.
     private var processes: [UInt64: Int] = [:]
-    private var sequences: [UInt64: Int] = [:]
+    private(set) var sequences: [UInt64: Int] = [:]
     /// What routers keep of their sequences for requests to come, by instance.
-    private var spares: [UInt64: Spare] = [:]
+    var spares: [UInt64: Spare] = [:]
     private var processBytes = 0
     private var sequenceBytes = 0
     private var daemons = MemoryCost.daemons
@@ -183,35 +176,9 @@ final class Memory {
     func unreserve(sequence bytes: Int, of router: Instance) {
         let held = sequences[router.id] ?? 0
         sequences[router.id] = held - min(bytes, held)
+        spares[router.id]?.shrink(to: held - min(bytes, held))
         sequenceBytes -= min(bytes, held)
         advance()
-    }
-
-    /// A router keeps so much, in all, of what is reserved for its sequences.
-    func spare(_ bytes: Int, of router: Instance) {
-        spares[router.id] = bytes > 0 ? Spare(bytes: min(bytes, sequences[router.id] ?? 0)) : nil
-        advance()
-    }
-
-    /// Has routers give back what others wait for and shards cannot make room for, and what they keep beyond their part:
-    /// memory that nobody else uses, and an eighth of what there is beside routers and one layer.
-    private func reclaimSpares() {
-        guard !spares.isEmpty else { return }
-        let most = max(0, total - floor) / 8 + max(0, free - residency.used)
-        var wanted = spares.values.reduce(-most) { $0 + $1.bytes }
-        if let next = waitingProcesses.first, !fits(next), residency.leaving == 0 {
-            wanted = max(0, wanted) + next.bytes
-        }
-        if let index = nextSequence, !leavesFloor(waitingSequences[index]) {
-            wanted = max(0, wanted) + waitingSequences[index].bytes
-        }
-        wanted -= spares.values.reduce(0) { $0 + $1.asked }
-        for (router, spare) in spares.sorted(by: { $0.key < $1.key }) where wanted > 0 && spare.asked < spare.bytes {
-            let bytes = min(wanted, spare.bytes - spare.asked)
-            spares[router]?.asked += bytes
-            wanted -= bytes
-            reclaim(router, bytes)
-        }
     }
 
     /// What daemons and routers take.
@@ -224,7 +191,7 @@ final class Memory {
     private var workingSet: Int { floors.values.map(\.workingSet).max() ?? 0 }
 
     /// What sequences can never have.
-    private var floor: Int { base + workingSet }
+    var floor: Int { base + workingSet }
 
     private var workerBytes: Int { processBytes - floors.keys.reduce(0) { $0 + (processes[$1] ?? 0) } }
 
@@ -291,16 +258,21 @@ final class Memory {
         if let index = nextSequence, leavesFloor(waitingSequences[index]) { wanted = waitingSequences[index].bytes }
         residency.budget = max(0, free - wanted - heldBack)
         residency.headroom = headroom
+        reclaimSpares(needed: lacking, waiting: wanted)
         wantAgain()
         moveShards()
-        reclaimSpares()
         if let next = waitingProcesses.first, !fits(next) {
             if let floor = next.floor, !mayCome(next) {
                 endIdle(lacking(for: floor), true)
-            } else if residency.leaving == 0 {
+            } else if residency.leaving == 0, !isReclaiming {
                 // No shard can go any more.
                 endIdle(next.bytes, false)
             }
+        } else if let index = nextSequence, case let missing = lacking(sequence: waitingSequences[index]), missing > 0,
+            leavesFloor(waitingSequences[index]), !isReclaiming
+        {
+            // Idle processes are in its way.
+            endIdle(missing, false)
         }
         let waits = !(waitingProcesses.isEmpty && waitingSequences.isEmpty && postponed.isEmpty)
         if waits, nextLook == nil {
@@ -322,8 +294,29 @@ final class Memory {
     /// Beside this sequence there is room for what the routers' experts need.
     private func leavesFloor(_ next: Waiting) -> Bool { sequenceBytes + next.bytes + floor <= total }
 
+    /// Bytes that the first of those who wait lack even if all experts' shards went.
+    private var lacking: Int {
+        var bytes = nextSequence.map { max(0, lacking(sequence: waitingSequences[$0])) } ?? 0
+        if let next = waitingProcesses.first, mayCome(next) {
+            if let floor = next.floor {
+                bytes += max(0, sequenceBytes + base + workerBytes + floor.own - total)
+            } else {
+                // Of what comes free, processes may have five sixths.
+                bytes += max(0, workerBytes + next.bytes - mostWorkerBytes) * 6 / 5
+            }
+        }
+        for key in postponed {
+            bytes += max(0, (byKey[key]?.bytes ?? 0) - (residency.budget - residency.pinned))
+        }
+        return bytes
+    }
+
+    private func lacking(sequence next: Waiting) -> Int {
+        sequenceBytes + next.bytes + base + max(workingSet, workerBytes) - total
+    }
+
     /// Of what shards could have beyond the routers' and one layer's.
-    private var heldBack: Int {
+    var heldBack: Int {
         guard governor.heldBack > 0 else { return 0 }
         let routers = floors.values.reduce(0) { $0 + $1.shard }
         return Int(governor.heldBack * Double(max(0, free - routers - workingSet)))
@@ -336,7 +329,7 @@ final class Memory {
     }
 
     /// What shards may take.
-    private var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }
+    var free: Int { total - daemons - MemoryCost.margin - processBytes - sequenceBytes }
 
     private func fits(_ next: Waiting) -> Bool {
         guard residency.used + next.bytes <= free else { return false }

@@ -103,6 +103,9 @@ struct KeptPromptsTests {
         }
         #expect(keep(prompt(1, 20)) == 0 && keep(prompt(2, 30)) == 0 && keep(prompt(3, 40)) == 0)
         #expect(kept.find(prompt(1, 18))?.count == 18)
+        // What another begins with need not be kept twice.
+        #expect(keep(prompt(3, 30)) == 30 && keep(prompt(3, 40)) == 40 && kept.bytes == 90)
+        #expect(kept.find(prompt(1, 18))?.count == 18)
         // 2 is the oldest now.
         #expect(keep(prompt(4, 50)) == 30 && kept.find(prompt(2, 30)) == nil)
         #expect(keep(prompt(1, 60)) == 20 && kept.bytes == 40 + 50 + 60)
