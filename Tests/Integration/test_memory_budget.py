@@ -172,7 +172,7 @@ def test_under_a_cgroup_limit_nothing_is_killed_and_nothing_swapped(store, minim
     with GroupedDaemon(made, data, "--threads", "2") as daemon:
         assert memory_report(data)["budget_bytes"] < limit
         with Observer(daemon, made) as observer:
-            six_at_once(daemon, "tales4", 200 if LONG else 60)
+            six_at_once(daemon, "tales4", 200)
         assert "ended unasked" not in "".join(daemon.errors)
         assert made.kills() == 0 and made.swapped() == 0
     check_samples(observer, limit)

@@ -22,7 +22,7 @@ extension Memory {
         let entry = entries[instance.digest] ?? make(instance)
         entry.instances.append(instance)
         watches.append(CallWatch(instance: instance.id, key: entry.key, page: UnsafePointer(instance.statusPage)))
-        need(instance)
+        want(entry, for: instance)
     }
 
     private func make(_ instance: Instance) -> ShardEntry {
@@ -49,6 +49,11 @@ extension Memory {
     /// A call waits for the shard.
     func need(_ instance: Instance) {
         guard let entry = entries[instance.digest] else { return }
+        if !residency.isResident(entry.key) { entry.isCalled = true }
+        want(entry, for: instance)
+    }
+
+    private func want(_ entry: ShardEntry, for instance: Instance) {
         if residency.isResident(entry.key) {
             // Another instance has it in memory.
             _ = grant(entry, to: instance)
@@ -70,7 +75,9 @@ extension Memory {
         if instance.state == .starting { instance.readNanoseconds = nanoseconds }
         entry.loader = nil
         residency.loaded(entry.key)
-        if instance.isActive {
+        if instance.isActive || entry.isCalled {
+            // A call that waited for it may have been answered before node heard of the reading.
+            entry.isCalled = false
             residency.served(entry.key)
         } else {
             // Started for a caller that has not called yet: kept for it, but not for ever.

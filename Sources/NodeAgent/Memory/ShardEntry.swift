@@ -11,6 +11,8 @@ final class ShardEntry {
     /// Number of the model that mapped it first.
     let model: Int
     var instances: [Instance] = []
+    /// A call waits for it to be read.
+    var isCalled = false
     /// The instance that was told to read it.
     var loader: UInt64?
     /// Instances that were told to drop it and have not yet.
