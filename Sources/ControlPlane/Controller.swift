@@ -23,8 +23,7 @@ public struct ControlSettings: Sendable {
 
     public init(
         version: String, idleTimeout: Duration?, keepSessions: Duration = .zero, lanes: UInt8, sequences: Int = 8,
-        queue: Int = 256,
-        evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
+        queue: Int = 256, evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
         (self.version, self.lanes) = (version, lanes)
         idle = IdlePolicy(fixed: idleTimeout, keepSessions: keepSessions)

@@ -33,7 +33,3 @@ class Ballast:
             self._pieces.append(mmap.mmap(-1, PIECE, flags=flags))
         while self._pieces and available() < bytes:
             self._pieces.pop(0).close()
-
-    def drop(self):
-        while self._pieces:
-            self._pieces.pop().close()

@@ -69,10 +69,9 @@ def test_sessions_are_kept_as_long_as_is_said_and_experts_are_not(data):
     with start(data, "--idle-timeout", "1s", "--keep-sessions", "9s") as daemon:
         daemon.deploy(TALES, "--name", "tales")
         tell(daemon, STORY)
-        asked = time.monotonic()
         wait_for(lambda: [row["function"] for row in daemon.ps()] == ["tales/router"], 8, "only the router is left")
         assert memory_report(data)["kv_bytes"] > 0
-        text, count, cached = tell(daemon, STORY)
+        _, count, cached = tell(daemon, STORY)
         assert cached == count - 1
         asked = time.monotonic()
         wait_for(lambda: daemon.ps() == [], 15, "everything is gone")

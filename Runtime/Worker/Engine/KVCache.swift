@@ -31,9 +31,7 @@ final class KVCache {
     /// Takes over the first `count` positions of another sequence of the same model.
     func copy(_ count: Int, from other: KVCache) {
         precondition(count <= min(capacity, other.capacity), "\(count) positions do not fit")
-        guard let keys = format.keyBytes(headDim: headDim, capacity: count),
-            let values = format.valueBytes(headDim: headDim, capacity: count)
-        else { return }
+        let (keys, values) = lengths(count)
         for layer in 0..<layers {
             for head in 0..<heads {
                 memcpy(place.keys(layer: layer, head: head), other.place.keys(layer: layer, head: head), keys)
@@ -42,11 +40,17 @@ final class KVCache {
         }
     }
 
+    /// Bytes of one head's first `count` keys and values.
+    private func lengths(_ count: Int) -> (keys: Int, values: Int) {
+        (
+            format.keyBytes(headDim: headDim, capacity: count) ?? 0,
+            format.valueBytes(headDim: headDim, capacity: count) ?? 0
+        )
+    }
+
     /// Bytes that it takes, in whole pages, when `count` positions are computed; never too few.
     func bytes(computed count: Int) -> Int {
-        guard let keys = format.keyBytes(headDim: headDim, capacity: count),
-            let values = format.valueBytes(headDim: headDim, capacity: count)
-        else { return 0 }
+        let (keys, values) = lengths(count)
         // Neither begins at a page's begin.
         let page = Int(getpagesize())
         func pages(_ bytes: Int) -> Int { (bytes + page - 1) / page * page + page }

@@ -58,7 +58,7 @@ final class RouterSequence<Cache: AnyObject> {
     private var history: TokenHistory?
 
     /// - Parameters:
-    ///   - cached: positions in the cache already; below those of `request.known`.
+    ///   - cached: positions in the cache already; at most those of `request.known`.
     ///   - bytes: a token's bytes for the output's text; empty for special tokens.
     init(
         key: SequenceKey, request: SequenceRequest, cache: Cache, cached: Int = 0, number: UInt64 = 0,

@@ -57,7 +57,7 @@ struct Sampler {
         } else {
             let total = try weigh(logits, temperature: plan.temperature, most: most)
             // No list of candidates where nobody is cut: a vocabulary is a hundred thousand tokens.
-            if plan.topP >= 1, plan.minP <= 0 { return choose(uniform) ?? best }
+            if plan.topP >= 1, plan.minP <= 0 { return choose(uniform, of: total) ?? best }
             take(logits, weighing: plan.topP < 1 ? Self.negligible(plan, total, logits.count) : 0)
             cut(plan, of: total, among: logits.count)
         }
@@ -148,17 +148,16 @@ struct Sampler {
     }
 
     /// The token at which the weights, one after another, reach a share of their sum.
-    private func choose(_ uniform: Double) -> Int32? {
-        Self.place(uniform, in: weights.lazy.map { Double($0) }).map { Int32($0) }
+    private func choose(_ uniform: Double, of total: Double) -> Int32? {
+        Self.place(uniform, of: total, in: weights.lazy.map { Double($0) }).map { Int32($0) }
     }
 
     private func chooseCandidate(_ uniform: Double) -> Int32? {
-        Self.place(uniform, in: candidates.lazy.map(\.weight)).map { candidates[$0].id }
+        let total = candidates.reduce(0) { $0 + $1.weight }
+        return Self.place(uniform, of: total, in: candidates.lazy.map(\.weight)).map { candidates[$0].id }
     }
 
-    private static func place(_ uniform: Double, in weights: some BidirectionalCollection<Double>) -> Int? {
-        var total = 0.0
-        for weight in weights { total += weight }
+    private static func place(_ uniform: Double, of total: Double, in weights: some Collection<Double>) -> Int? {
         let target = uniform * total
         var (sum, last): (Double, Int?) = (0, nil)
         for (index, weight) in weights.enumerated() {

@@ -70,8 +70,7 @@ struct Up: ParsableCommand {
             var supervisor = try Supervisor(
                 folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Duration.milliseconds),
                 keepMilliseconds: keepSessions.flatMap(Duration.milliseconds), threads: threads ?? Self.standardThreads,
-                memory: memory.flatMap(Bytes.parse),
-                prediction: prediction)
+                memory: memory.flatMap(Bytes.parse), prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)
         }

@@ -30,13 +30,13 @@ struct APIError: Error, Sendable, Equatable {
     static let clientGone = APIError(
         status: .init(code: 499), message: "the client closed the connection", code: "client_gone")
 
-    /// What control refused.
     /// Why a sequence failed; nil for every other event.
     init?(_ event: RouterEvent) {
         guard case .failed(let code, let parameter, let message) = event else { return nil }
         self.init(code: code, parameter: parameter, message: message)
     }
 
+    /// What control refused.
     init(_ failure: ControlFailure) { self.init(code: failure.code, parameter: "", message: failure.message) }
 
     /// What a sequence failed with.

@@ -5,18 +5,16 @@ import Scheduler
 
 /// Kept for requests to come.
 struct Spare {
-    private(set) var bytes: Int
+    private(set) var bytes = 0
     /// The router was asked for so much of it, and when last.
     private(set) var asked = 0
     private var askedAt: UInt64 = 0
-
-    init(bytes: Int) { self.bytes = bytes }
 
     /// How long a router may take to answer before others are asked.
     private static let patience = UInt64.milliseconds(200)
 
     /// What will come free soon.
-    func isComing(at now: UInt64) -> Int { now &- askedAt < Self.patience ? asked : 0 }
+    func coming(at now: UInt64) -> Int { now &- askedAt < Self.patience ? asked : 0 }
 
     mutating func ask(_ more: Int, at now: UInt64) { (asked, askedAt) = (asked + more, now) }
 
@@ -33,16 +31,16 @@ extension Memory {
     /// A router keeps so much, in all, of what is reserved for its sequences.
     func spare(_ bytes: Int, of router: Instance) {
         let kept = min(bytes, sequences[router.id] ?? 0)
-        if spares[router.id]?.update(kept) == nil { spares[router.id] = Spare(bytes: kept) }
-        if kept == 0 { spares[router.id] = nil }
+        var spare = spares[router.id] ?? Spare()
+        spare.update(kept)
+        spares[router.id] = kept > 0 ? spare : nil
         advance()
     }
 
     /// Routers were asked just now: nobody has to end before they answer.
-    var isReclaiming: Bool {
-        let now = monotonic()
-        return spares.values.contains { $0.isComing(at: now) > 0 }
-    }
+    var isReclaiming: Bool { coming(at: monotonic()) > 0 }
+
+    private func coming(at now: UInt64) -> Int { spares.values.reduce(0) { $0 + $1.coming(at: now) } }
 
     /// Has routers give back what others lack, and what they keep beyond their part: an eighth of what there is beside
     /// routers and one layer, and memory that nobody else uses.
@@ -54,8 +52,7 @@ extension Memory {
         let unused = max(0, free - heldBack - waiting - residency.used)
         let most = max(0, total - floor) / 8 + unused
         let now = monotonic()
-        var wanted = max(needed, spares.values.reduce(-most) { $0 + $1.bytes })
-        wanted -= spares.values.reduce(0) { $0 + $1.isComing(at: now) }
+        var wanted = max(needed, spares.values.reduce(-most) { $0 + $1.bytes }) - coming(at: now)
         for (router, spare) in spares.sorted(by: { $0.key < $1.key }) where wanted > 0 && spare.asked < spare.bytes {
             let bytes = min(wanted, spare.bytes - spare.asked)
             spares[router]?.ask(bytes, at: now)
