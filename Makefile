@@ -10,7 +10,7 @@ VENV := .venv
 FUZZ_SECONDS ?= 60
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test demo bench bench-memory fuzz install clean
+.PHONY: help deps build debug test test-sandbox demo bench bench-memory fuzz install clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,14 @@ test: debug $(VENV)/.done ## Unit tests, then the whole machine: processes, sand
 	@# The gateway's deadlines are real time, so its suites run without others beside them.
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter '^GatewayTests\.'
 	LOCUM_BIN=.build/debug $(PY) -m pytest Tests -q -p no:cacheprovider
+
+test-sandbox: debug $(VENV)/.done ## Some 190 attempts to get out of the sandbox, as a table
+	@mkdir -p build && rm -f build/sandbox.tsv
+	@export LOCUM_SANDBOX_TABLE=$(CURDIR)/build/sandbox.tsv SWIFT_BACKTRACE=enable=no; failed=0; \
+	$(SWIFT) test --skip-build $(FLAGS) --filter '^SandboxTests\.' > build/sandbox.log 2>&1 || failed=1; \
+	LOCUM_BIN=.build/debug $(PY) -m pytest Tests/Sandbox -q -p no:cacheprovider >> build/sandbox.log 2>&1 || failed=1; \
+	if [ $$failed = 1 ]; then tail -50 build/sandbox.log; fi; \
+	$(PY) Tests/Sandbox/table.py build/sandbox.tsv && exit $$failed
 
 demo: build ## Deploy the embedded model, stream a story, watch the experts come and go (OPEN=1 stays up)
 	@OPEN=$(OPEN) Deploy/demo bin

@@ -68,6 +68,11 @@ let package = Package(
         runtime("Kernels", ["CKernels"]),
         runtime("Tokenizer", settings: hostile),
         runtime("Template", settings: hostile),
+        // Data alone: what is compiled from it is loaded on the sandboxed side.
+        .target(
+            name: "Policies", path: "Runtime/Policies",
+            resources: ["expert", "router", "import", "control", "confined", "never"].map { .embedInCode("\($0).policy") },
+            swiftSettings: strict),
         runtime("Sandbox", ["CLinux", "CCap", "Syscall"]),
         runtime("Link", ["CLinux", "Syscall", "Wire"]),
         runtime("ForkServer", ["CLinux", "Syscall", "Wire", "Sandbox"]),
@@ -83,7 +88,13 @@ let package = Package(
         trusted(
             "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
         trusted("ShardStore", ["Syscall", "Wire", crypto]),
-        trusted("NodeAgent", ["CLinux", "CSeccomp", "Scheduler", "Syscall", "Wire", "Link", "Sandbox", "ShardStore"]),
+        trusted("SeccompCompiler", ["CLinux", "CSeccomp", "Policies", "Syscall"]),
+        trusted(
+            "NodeAgent",
+            [
+                "CLinux", "Policies", "Scheduler", "SeccompCompiler", "Syscall", "Wire", "Link", "Sandbox",
+                "ShardStore",
+            ]),
         trusted("ControlStore", ["FunctionModel", grdb]),
         trusted(
             "ControlPlane",
@@ -99,12 +110,12 @@ let package = Package(
             "Commands",
             ["Kernels", "Scheduler", "FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
-        program("locum-node", ["NodeAgent", "Syscall"]),
+        program("locum-node", ["NodeAgent", "Sandbox", "Syscall"]),
         program(
             "locum-control",
             [
-                "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Syscall", nioCore, nioPosix,
-                logging,
+                "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Policies", "Sandbox",
+                "SeccompCompiler", "Syscall", nioCore, nioPosix, logging,
             ]),
         program("locum", ["Commands", arguments]),
         // Development tools; not installed.
@@ -119,6 +130,12 @@ let package = Package(
         .executableTarget(
             name: "locum-probe", dependencies: ["CProbe", "CLinux", "ForkServer", "Sandbox", "Syscall", "Wire"],
             path: "Tests/Probes/Program", swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        // A zygote whose workers speak the protocols and lie. Tests/Sandbox puts it in locum-zygote's place.
+        .executableTarget(
+            name: "locum-hostile",
+            dependencies: ["CProbe", "CLinux", "ForkServer", "Link", "Shard", "Syscall", "Wire", "Worker"],
+            path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
@@ -141,7 +158,7 @@ let package = Package(
             "TestModelTests",
             ["TestModel", "ModelImport", "FunctionModel", "Shard", "Kernels", "Tokenizer", arguments]),
         tests("TokenizerTests", ["Tokenizer"]),
-        tests("SandboxTests", ["CProbe", "NodeAgent", "Sandbox", "Syscall"]),
+        tests("SandboxTests", ["CProbe", "CSeccomp", "Policies", "Sandbox", "SeccompCompiler", "Syscall"]),
         tests("TemplateTests", ["Template", "Tokenizer"]),
         tests(
             "WorkerTests",

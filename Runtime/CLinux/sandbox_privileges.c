@@ -31,6 +31,8 @@ int locum_become(uid_t uid, gid_t gid) {
     return (int)syscall(SYS_setresuid, uid, uid, uid);
 }
 
+int locum_share_no_core(void) { return prctl(62 /* PR_SCHED_CORE */, 1 /* CREATE */, 0, 1 /* the process */, 0); }
+
 int locum_set_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
 
 int locum_lower_limit(int resource, uint64_t value) {
@@ -41,6 +43,7 @@ int locum_lower_limit(int resource, uint64_t value) {
     return setrlimit(resource, &limit);
 }
 _Static_assert(LOCUM_LIMIT_FILE_SIZE == RLIMIT_FSIZE && LOCUM_LIMIT_CORE == RLIMIT_CORE, "limits");
+_Static_assert(LOCUM_LIMIT_DATA == RLIMIT_DATA, "limits");
 _Static_assert(LOCUM_LIMIT_FILES == RLIMIT_NOFILE && LOCUM_LIMIT_QUEUES == RLIMIT_MSGQUEUE, "limits");
 
 int locum_raise_file_limit(void) {

@@ -119,7 +119,8 @@ public final class ForkServer {
     private func become(_ order: SpawnOrder, _ own: WorkerDescriptors, _ kept: [Int32], _ title: String) -> Never {
         locum_set_thread_name(title)
         do throws(SyscallError) {
-            try Sandbox.enterWorker(uid: order.uid, keeping: kept, landlock: ground.landlock)
+            try Sandbox.enterWorker(
+                uid: order.uid, mostPrivate: order.mostPrivate, keeping: kept, landlock: ground.landlock)
         } catch {
             let report = InvokeRequest.failed(code: "sandbox", message: "function \(order.name): \(error)")
             try? Seqpacket.send(own.channel, report.frame)

@@ -79,10 +79,10 @@ public final class InvokeConnection {
         try? Seqpacket.send(socket.raw, InvokeRequest.prefetch(callees: callees).frame, wait: false)
     }
 
-    /// Tells node that links were closed by this side.
-    public func release(_ links: [UInt64]) {
+    /// Tells node that links were closed by this side. `faulty`: what came over them was wrong or did not come.
+    public func release(_ links: [UInt64], faulty: Bool = false) {
         guard !links.isEmpty else { return }
-        try? Seqpacket.send(socket.raw, InvokeRequest.released(links: links).frame)
+        try? Seqpacket.send(socket.raw, InvokeRequest.released(links: links, faulty: faulty).frame)
     }
 
     /// Takes the list of revoked links.

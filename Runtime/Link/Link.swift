@@ -28,12 +28,16 @@ public final class Link {
 public enum CallOutcome: Sendable, Equatable {
     /// `load`: how much of that the callee waited for its shard.
     case answered(computeNanoseconds: UInt64, loadNanoseconds: UInt64)
-    /// The instance is leaving or gone: acquire again and repeat, experts are stateless.
+    /// The instance is leaving: acquire again and repeat, experts are stateless.
+    case leaving
+    /// The lane was closed: the instance is gone, or should be.
     case gone
     /// The callee's shard cannot be read.
     case unreadable
     /// The callee refused the call as malformed, or answered something else: a fault of one side.
     case refused
+    /// No answer within the limit of the lane's socket.
+    case silent
 }
 
 /// Calling an expert over a lane: first all calls of a core are sent, then their answers awaited, so that
@@ -63,6 +67,7 @@ public enum ExpertCall {
     public static func receive(_ call: UInt64, pairs: UInt32, on lane: Int32) -> CallOutcome {
         var reply = locum_reply()
         let got = recv(lane, &reply, MemoryLayout<locum_reply>.size, 0)
+        if got < 0, errno == EAGAIN { return .silent }
         guard got == MemoryLayout<locum_reply>.size else { return got <= 0 ? .gone : .refused }
         guard reply.magic == LOCUM_REPLY_MAGIC, reply.version == LOCUM_LINK_VERSION, reply.call == call else {
             return .refused
@@ -71,7 +76,7 @@ public enum ExpertCall {
         case LOCUM_REPLY_OK:
             return reply.pair_count == pairs
                 ? .answered(computeNanoseconds: reply.compute_ns, loadNanoseconds: reply.load_ns) : .refused
-        case LOCUM_REPLY_DRAINING: return .gone
+        case LOCUM_REPLY_DRAINING: return .leaving
         case LOCUM_REPLY_UNREADABLE: return .unreadable
         default: return .refused
         }

@@ -5,12 +5,15 @@ import CLinux
 import Syscall
 
 extension Sandbox {
-    /// Leaves exactly `kept` in the effective and permitted sets and nothing in the others.
-    static func keepCapabilities(_ kept: [cap_value_t]) throws(SyscallError) {
+    /// Leaves exactly `kept` in the effective and permitted sets, `bounding` in the bounding set (what programs it starts
+    /// may have) and nothing in the others.
+    static func keepCapabilities(_ kept: [cap_value_t], bounding: [cap_value_t] = []) throws(SyscallError) {
         var number: cap_value_t = 0
         // Answers -1 past the last capability that the kernel knows.
         while case let held = cap_get_bound(number), held >= 0 {
-            if held > 0 { try check(cap_drop_bound(number), "drop capability \(number) from the bounding set") }
+            if held > 0, !bounding.contains(number) {
+                try check(cap_drop_bound(number), "drop capability \(number) from the bounding set")
+            }
             number += 1
         }
         try check(cap_reset_ambient(), "empty the ambient capabilities")

@@ -23,6 +23,19 @@ public struct Landlock: Sendable {
         return Landlock(ruleset: Descriptor(owning: ruleset), version: version)
     }
 
+    /// Lets what is below `path` be read, or also written, made and removed. One that is not there is left out.
+    func allow(_ path: String, writing: Bool) throws(SyscallError) {
+        let raw = open(path, 0o10000000 /* O_PATH */ | O_CLOEXEC)
+        if raw < 0 { return }
+        let file = Descriptor(owning: raw)
+        try check(locum_landlock_allow(ruleset.raw, version, file.raw, writing), "allow \(path) by Landlock")
+    }
+
+    /// Lets it listen on a TCP port, and on no other (version 4 and later).
+    func allowListening(port: UInt16) throws(SyscallError) {
+        try check(locum_landlock_allow_port(ruleset.raw, version, port), "allow port \(port) by Landlock")
+    }
+
     /// Applies to the calling thread and all that it starts. Needs no_new_privs.
     func restrict() throws(SyscallError) {
         try check(locum_landlock_restrict(ruleset.raw), "restrict by Landlock")

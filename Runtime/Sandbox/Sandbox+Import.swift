@@ -11,7 +11,7 @@ extension Sandbox {
     /// as descriptors over `channel`.
     /// - Parameters:
     ///   - channel: the socket to node, the one descriptor that stays open.
-    ///   - filter: a file with the compiled `SeccompPolicy.importer`; it is closed.
+    ///   - filter: a file with the compiled policy of an import; it is closed.
     /// - Throws: `SyscallError` that names the step; the process must then end.
     public static func enterImport(channel: Int32, filter: Int32) throws(SyscallError) {
         try assertOneThread()
@@ -19,6 +19,7 @@ extension Sandbox {
         let filter = try SeccompFilter(descriptor: filter)
         try check(locum_raise_file_limit(), "raise the limit of open files")
         try check(locum_lower_limit(LOCUM_LIMIT_CORE, 0), "limit core files")
+        try check(locum_lower_limit(LOCUM_LIMIT_DATA, importMemory), "limit private memory")
         try check(locum_close_all_but([channel], 1), "close descriptors")
         try forgetHostName()
         try emptyRoot()

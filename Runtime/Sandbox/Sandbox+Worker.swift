@@ -13,17 +13,19 @@ extension Sandbox {
     /// of it. `SeccompFilter.load` is the last step, when they stand.
     /// - Parameters:
     ///   - uid: uid and gid of its own; 0 keeps the one id of the zygote's user namespace.
+    ///   - mostPrivate: bytes of heap, stacks and other private memory; beyond it an allocation fails and the worker ends.
     ///   - descriptors: those to keep, ascending.
     /// - Throws: `SyscallError` that names the step, EPERM when the worker would run as root; the process must
     ///   then end.
     public static func enterWorker(
-        uid: UInt32, keeping descriptors: [Int32], landlock: Landlock?
+        uid: UInt32, mostPrivate: UInt64, keeping descriptors: [Int32], landlock: Landlock?
     ) throws(SyscallError) {
         // Not a session of its own: the zygote's has no terminal already, and the scheduler would make each
         // session a group that competes with the person's own one as an equal, 1,440 times.
         try check(setpgid(0, 0), "start a process group")
         // The zygote blocks SIGCHLD to read it from a descriptor; it handles none.
         try check(locum_unblock_signals(), "unblock the signals")
+        try check(locum_lower_limit(LOCUM_LIMIT_DATA, mostPrivate), "limit private memory")
         if uid != 0 { try check(locum_become(uid, uid), "become user \(uid)") }
         guard geteuid() != 0, getuid() != 0 else {
             throw SyscallError(stage: "start a worker as root: it needs a uid of its own", errno: EPERM)

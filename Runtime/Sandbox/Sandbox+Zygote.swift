@@ -34,6 +34,11 @@ extension Sandbox {
         try emptyRoot()
         // CAP_SYS_ADMIN makes the namespaces of workers; as root their uids are set, too.
         try keepCapabilities(asRoot ? [CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID] : [CAP_SYS_ADMIN])
+        // A stranger on the same core's other hyperthread could watch the caches.
+        let cores =
+            locum_share_no_core() == 0
+            ? "shared with no stranger"
+            : errno == ENODEV ? "without hyperthreads" : "absent: no core scheduling in this kernel"
         try check(locum_set_no_new_privileges(), "set no_new_privs")
         guard locum_seccomp_can_kill_process() else {
             throw SyscallError(stage: "find seccomp with KILL_PROCESS in this kernel (4.14 or later)", errno: ENOSYS)
@@ -50,6 +55,7 @@ extension Sandbox {
                 ("no_new_privs", "set"),
                 ("seccomp", "allow-list, all threads (TSYNC)"),
                 ("landlock", landlock.map { "version \($0.version)" } ?? absence),
+                ("cores", cores),
             ])
     }
 }

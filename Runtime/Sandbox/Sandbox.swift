@@ -11,9 +11,11 @@
 //                 host name                 the new UTS namespace is a copy of the host's until it is set
 //                 empty root                needs CAP_SYS_ADMIN; /proc is gone afterwards
 //                 capabilities cut again    the mounts are made, forking needs less (import: nothing)
+//                 cores of its own          where hyperthreads exist; workers inherit it
 //                 no_new_privs              nothing is executed any more
 //  each worker    namespaces by clone3      own PID, mount, IPC, UTS; the empty network is the zygote's
 //                 process group, signals    signals to a group meet nobody else; none stays blocked
+//                 private memory limited    each has its own limit
 //                 uid and gid               needs CAP_SETUID, so before capabilities go
 //                 parent-death signal       after the uid: the kernel clears it when the uid changes
 //                 capabilities emptied      after everything that needed one
@@ -29,6 +31,8 @@ public enum Sandbox {
     public static let firstWorkerUser: UInt32 = 0x6c6f_0000
     /// Uids of imports start here, drawn at random, when node runs as root.
     static let firstImportUser: UInt32 = 0x6c70_0000
+    /// Private memory of an import, which needs a quarter of it whatever the model's size.
+    static let importMemory: UInt64 = 1 << 30
     /// Open files of a worker: a router of 1,440 experts with two lanes holds 2,880 sockets.
     static let workerFiles: UInt64 = 16384
 }

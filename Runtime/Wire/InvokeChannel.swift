@@ -10,8 +10,9 @@ public enum InvokeRequest: WireMessage, Equatable {
     case acquire(request: UInt32, callees: [UInt32])
     /// The links of one `links` event have been taken over; node sends the next ones.
     case taken(request: UInt32)
-    /// The caller has closed these links (or found them closed).
-    case released(links: [UInt64])
+    /// The caller has closed these links (or found them closed). `faulty`: because what came over them was wrong or did
+    /// not come; node ends their instances.
+    case released(links: [UInt64], faulty: Bool)
     /// Worker: sandbox closed, function mapped, ready for links. `width`: length of its rows; `experts`: how
     /// many local experts it has (0 for a router).
     case ready(width: UInt32, experts: UInt32)
@@ -47,7 +48,7 @@ public enum InvokeRequest: WireMessage, Equatable {
             w.byte(1); w.integer(request); w.list(functions) { $0.string($1) }
         case .acquire(let request, let callees): w.byte(2); w.integer(request); w.integers(callees)
         case .taken(let request): w.byte(3); w.integer(request)
-        case .released(let links): w.byte(4); w.integers(links)
+        case .released(let links, let faulty): w.byte(4); w.integers(links); w.flag(faulty)
         case .ready(let width, let experts): w.byte(5); w.integer(width); w.integer(experts)
         case .accepted: w.byte(6)
         case .failed(let code, let message): w.byte(7); w.string(code); w.string(message)
@@ -70,7 +71,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case 1: self = .acquireNamed(request: try r.integer(), functions: try r.strings())
         case 2: self = .acquire(request: try r.integer(), callees: try r.integers())
         case 3: self = .taken(request: try r.integer())
-        case 4: self = .released(links: try r.integers())
+        case 4: self = .released(links: try r.integers(), faulty: try r.flag())
         case 5: self = .ready(width: try r.integer(), experts: try r.integer())
         case 6: self = .accepted
         case 7: self = .failed(code: try r.string(), message: try r.string())

@@ -35,19 +35,21 @@ public struct SpawnOrder: WireMessage, Equatable {
     public var sequences: UInt16
     /// Most functions that it may call at once (router); 0: any number.
     public var functionsAtOnce: UInt16
+    /// Bytes of private memory that the kernel lets it have (RLIMIT_DATA).
+    public var mostPrivate: UInt64
 
     public init(
         instance: UInt64, name: String, runtime: FunctionRuntime, cpus: [UInt32], uid: UInt32, shardBytes: UInt64,
-        sequences: UInt16, functionsAtOnce: UInt16 = 0
+        sequences: UInt16, functionsAtOnce: UInt16 = 0, mostPrivate: UInt64 = .max
     ) {
-        self.functionsAtOnce = functionsAtOnce
+        (self.functionsAtOnce, self.mostPrivate) = (functionsAtOnce, mostPrivate)
         (self.instance, self.name, self.runtime, self.cpus) = (instance, name, runtime, cpus)
         (self.uid, self.shardBytes, self.sequences) = (uid, shardBytes, sequences)
     }
 
     public func encode(into w: inout WireWriter) {
         w.integer(instance); w.string(name); w.byte(runtime.rawValue); w.integers(cpus); w.integer(uid)
-        w.integer(shardBytes); w.integer(sequences); w.integer(functionsAtOnce)
+        w.integer(shardBytes); w.integer(sequences); w.integer(functionsAtOnce); w.integer(mostPrivate)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -60,6 +62,7 @@ public struct SpawnOrder: WireMessage, Equatable {
         shardBytes = try r.integer()
         sequences = try r.integer()
         functionsAtOnce = try r.integer()
+        mostPrivate = try r.integer()
     }
 }
 

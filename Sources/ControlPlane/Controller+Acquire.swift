@@ -60,6 +60,9 @@ extension Controller {
     }
 
     private func start(_ function: FunctionRecord) throws(ControlFailure) -> InstanceSpec {
+        if let refusal = crashLoops.refusal(function.id, now: now()) {
+            throw ControlFailure(code: "crashed", message: "\(function.name) is not started: \(refusal)")
+        }
         let id = try instanceNumber()
         let callees = catalog.callees(of: function)
         do throws(TransitionError) {

@@ -83,6 +83,7 @@ extension Controller {
         let old = catalog.model(draft.name)
         // Its shards are whole now: what was damaged was written anew.
         faulty.subtract((old?.functions ?? []).map(\.id))
+        crashLoops.forget((old?.functions ?? []).map(\.id))
         if let old, isSame(old, draft) {
             return DeployReport(old, changed: false, functionsChanged: 0, shardsWritten: written)
         }

@@ -59,7 +59,7 @@ extension Controller {
         guard let model = catalog.model(name) else { throw unknown("model", name) }
         let functions = model.functions.map {
             FunctionReport(
-                $0, state: table.live(function: $0.id)?.state.name ?? (faulty.contains($0.id) ? "faulty" : "none"))
+                $0, state: table.live(function: $0.id)?.state.name ?? idleState(of: $0.id))
         }
         let prediction = predictions.first { $0.model == name }.map {
             PredictionReport(
@@ -104,12 +104,17 @@ extension Controller {
         }
     }
 
+    private func idleState(of function: UInt64) -> String {
+        faulty.contains(function) ? "faulty" : crashLoops.isPaused(function, now: now()) ? "crashing" : "none"
+    }
+
     /// `locum status`.
     /// - Parameters: sequences under way and waiting, which are counted elsewhere.
     public func status(active: Int, queued: Int) async -> StatusReport {
         _ = await usage(detailed: false)
         var (node, features): (String, [Feature]) = ("", [])
         if case .up(_, let name, let list) = session { (node, features) = (name, list) }
+        features.append(Feature(name: "locum-control", state: settings.confinement))
         let running = table.all.reduce(UInt64(0)) { $0 + ($1.usage?.invocations ?? 0) }
         return StatusReport(
             version: settings.version, node: node, nodeConnected: isUp,

@@ -109,6 +109,9 @@ extension Controller {
                 statistics.evictions += 1
             } else {
                 statistics.crashes += 1
+                crashLoops.ended(
+                    instance.function.id, hasAnswered: usage.invocations > 0 || usage.coldStartMicroseconds > 0,
+                    reason: reason, now: now())
                 logger.warning(
                     "an instance ended unasked",
                     metadata: ["function": "\(instance.function.name)", "status": "\(status)", "reason": "\(reason)"])

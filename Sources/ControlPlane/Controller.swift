@@ -10,6 +10,8 @@ public import Wire
 /// What can be set from outside.
 public struct ControlSettings: Sendable {
     public var version: String
+    /// What control itself gave up, for `locum status`.
+    public var confinement: String
     public var idle: IdlePolicy
     /// Lanes of a worker: threads that compute at once.
     public var lanes: UInt8
@@ -22,10 +24,11 @@ public struct ControlSettings: Sendable {
     public var replaceGrace: Duration
 
     public init(
-        version: String, idleTimeout: Duration?, keepSessions: Duration = .zero, lanes: UInt8, sequences: Int = 8,
+        version: String, confinement: String = "not confined", idleTimeout: Duration?, keepSessions: Duration = .zero,
+        lanes: UInt8, sequences: Int = 8,
         queue: Int = 256, evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
-        (self.version, self.lanes) = (version, lanes)
+        (self.version, self.confinement, self.lanes) = (version, confinement, lanes)
         idle = IdlePolicy(fixed: idleTimeout, keepSessions: keepSessions)
         (self.sequences, self.queue) = (sequences, queue)
         (self.evictGrace, self.replaceGrace) = (evictGrace, replaceGrace)
@@ -84,6 +87,7 @@ public actor Controller {
     var counted: [UInt64: UInt64] = [:]
     /// Functions whose last instance found its shard bad.
     var faulty: Set<UInt64> = []
+    var crashLoops = CrashLoops()
     /// What the first token took when a model's router had to be started last.
     var firstTokens: [String: FirstToken] = [:]
     /// Looks at idle instances; exists only while there are instances.

@@ -42,7 +42,8 @@ public struct FunctionReport: Codable, Sendable, Equatable {
     public var digest: String
     public var bytes: Int
     public var experts: Int
-    /// `starting`, `ready`, `draining`, `none`, or `faulty`: none, and the last one could not read its shard.
+    /// `starting`, `ready`, `draining`, `none`, `faulty`: none, and the last one could not read its shard, or
+    /// `crashing`: none, and the last ones ended before they answered, so that the next one has to wait.
     public var state: String
 
     public init(_ record: FunctionRecord, state: String) {

@@ -99,9 +99,14 @@ final class Broker {
             guard caller.awaitsTaken == request else { throw .badRequest("it took links that nobody sent") }
             caller.awaitsTaken = nil
             flush(caller)
-        case .released(let links):
-            // A link that was revoked meanwhile is not there any more; only one of somebody else is a fault.
-            for link in links where caller.links.contains(link) { forget(link) }
+        case .released(let links, let faulty):
+            // A link that was revoked meanwhile is not there any more.
+            for link in links where caller.links.contains(link) {
+                let instance = self.links[link]?.instance
+                forget(link)
+                // Functions keep nothing between calls, so whoever complains wrongly costs others a start, no result.
+                if faulty { instances.end(instance, "a caller had a wrong answer from it, or none") }
+            }
         default: throw .badRequest("it made a request that it may not make")
         }
     }

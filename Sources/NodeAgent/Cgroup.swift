@@ -40,6 +40,14 @@ struct Cgroup {
         return (Cgroup(path: path, controllers: controllers), "")
     }
 
+    /// What all workers together may have, whatever they do: the kernel holds it where it has the controllers. Honest
+    /// ones stay below by what they reserve.
+    func limit(memory bytes: Int, tasks: Int) {
+        Self.write("\(bytes)", to: "\(path)/memory.max")
+        Self.write("0", to: "\(path)/memory.swap.max")
+        Self.write("\(tasks)", to: "\(path)/pids.max")
+    }
+
     /// Moves a process in; what it forks follows.
     func take(_ pid: Int32) { Self.write("\(pid)", to: "\(path)/cgroup.procs") }
 

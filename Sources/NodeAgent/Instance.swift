@@ -63,6 +63,8 @@ final class Instance {
     var isSuperfluous = false
     /// What is wrong with its shard. Until it is gone, whoever wants it is told so instead of waiting for another one.
     var fault: NodeAgentError?
+    /// What it may still tell node at once.
+    var words: WordLimit
     /// Links that callers have to it.
     var links: Set<UInt64> = []
     /// Acquisitions that wait for it to be ready (or gone), with the position in their list.
@@ -74,6 +76,7 @@ final class Instance {
     ) {
         (self.spec, self.digest, self.session, self.requestedAt) = (spec, digest, session, requestedAt)
         (self.status, self.shardBytes) = (status, shardBytes)
+        words = WordLimit(perSecond: spec.runtime == .router ? 20_000 : 2000)
         orderedAt = monotonic()
     }
 
@@ -162,13 +165,17 @@ final class Instance {
     /// Since it last answered or became ready; 0 before that, and whatever else the page may say.
     func idleNanoseconds(at now: UInt64) -> UInt64 { announcement == nil ? 0 : now - min(page.last_active_ns, now) }
 
-    /// What the status page says; nothing here can overflow.
+    /// A count beyond this is a lie; sums of many such stay below what others add up without a thought.
+    private static let mostCounted: UInt64 = 1 << 40
+
+    /// What the status page says; nothing here can overflow, nor can sums of it elsewhere.
     func usage(at now: UInt64) -> InstanceUsage {
         let page = page
         let first = page.first_answer_ns
         let cold = first > requestedAt && first <= now ? max(1, (first - requestedAt) / 1000) : 0
         return InstanceUsage(
-            instance: id, invocations: page.invocations, rows: page.rows,
+            instance: id, invocations: min(page.invocations, Self.mostCounted),
+            rows: min(page.rows, Self.mostCounted),
             idleMilliseconds: idleNanoseconds(at: now) / 1_000_000,
             active: UInt32(clamping: page.active), coldStartMicroseconds: UInt32(clamping: cold))
     }

@@ -22,7 +22,7 @@ final class InstanceTable {
 
     private let loop: EventLoop
     private let store: ShardStore
-    private let zygote: ZygoteSupervisor
+    private let zygotes: ZygoteGenerations
     private let identity: WorkerIdentity
     private let cpus: [UInt32]
     private let memory: Memory
@@ -44,15 +44,19 @@ final class InstanceTable {
     var onAccepted: (Instance) -> Void = { _ in }
 
     init(
-        _ loop: EventLoop, _ store: ShardStore, _ zygote: ZygoteSupervisor, _ memory: Memory,
+        _ loop: EventLoop, _ store: ShardStore, _ zygotes: ZygoteGenerations, _ memory: Memory,
         _ identity: WorkerIdentity
     ) {
-        (self.loop, self.store, self.zygote, self.memory, self.identity) = (loop, store, zygote, memory, identity)
+        (self.loop, self.store, self.zygotes, self.memory, self.identity) = (loop, store, zygotes, memory, identity)
         var numbers = [Int32](repeating: 0, count: 1024)
         let count = locum_allowed_cpus(&numbers, 1024)
         cpus = count > 0 ? numbers.prefix(Int(count)).map { UInt32($0) } : [0]
-        zygote.onEvent = { [unowned self] in handle($0, $1) }
-        zygote.onDeath = { [unowned self] in endAll(status: -1, reason: $0) }
+        zygotes.onEvent = { [unowned self] in handle($0, $1) }
+        zygotes.onDeath = { [unowned self] ids, reason in
+            for instance in ids.compactMap({ instances[$0] }) {
+                gone(instance, status: -1, reason: instance.reason ?? reason)
+            }
+        }
         memory.end = { [unowned self] in end($0, $1) }
         memory.endIdle = { [unowned self] in endIdle($0, routersOnly: $1) }
         memory.reclaim = { [unowned self] in
@@ -98,13 +102,13 @@ final class InstanceTable {
                 instance: spec.instance, name: spec.name, runtime: spec.runtime,
                 cpus: (0..<Int(spec.lanes)).map { cpus[$0 % cpus.count] }, uid: identity.uid(for: spec.instance),
                 shardBytes: shard.length, sequences: spec.sequences,
-                functionsAtOnce: spec.functionsAtOnce)
+                functionsAtOnce: spec.functionsAtOnce, mostPrivate: memory.mostPrivate(spec))
             instances[instance.id] = instance
             memory.reserve(process: instance) { [weak self, weak instance] in
                 guard let self, let instance, instance.state == .starting else { return }
                 instance.ordered()
                 memory.attach(instance)
-                zygote.send(.spawn(order), [theirs, shard.file, page.writable])
+                zygotes.spawn(order, [theirs, shard.file, page.writable])
             }
         } catch let error as ShardStoreError {
             throw NodeAgentError(code: error.code, message: "\(spec.name): \(error)")
@@ -193,10 +197,6 @@ final class InstanceTable {
         reportUnordered(instance)
     }
 
-    private func endAll(status: Int32, reason: String) {
-        for instance in all { gone(instance, status: status, reason: instance.reason ?? reason) }
-    }
-
     private func gone(_ instance: Instance, status: Int32, reason: String) {
         guard instance.state != .dead else { return }
         if instance.state != .leaving { onLeaving(instance) }
@@ -243,6 +243,9 @@ final class InstanceTable {
         guard let instance, instance.state != .dead else { return }
         do {
             guard packet.descriptors.isEmpty else { throw NodeAgentError.badRequest("it sent descriptors") }
+            guard instance.words.take() else {
+                throw NodeAgentError.badRequest("it sends more than \(instance.words.perSecond) messages a second")
+            }
             switch (try InvokeRequest(frame: packet.bytes), instance.spec.runtime) {
             case (.ready(let width, let experts), _):
                 try instance.announce(Instance.Announcement(width: width, experts: experts))

@@ -2,16 +2,18 @@
 // and nothing else. The policies are compiled once; every process loads the same bytes.
 import CLinux
 import Glibc
+import Policies
 import Sandbox
+import SeccompCompiler
 import Syscall
 
 extension Launcher {
     /// Starts the programs that lie in `folder`, isolated.
-    /// - Throws: `SeccompError` or `SyscallError` when policies or programs cannot be had.
+    /// - Throws: `PolicyError`, `SeccompError` or `SyscallError` when policies or programs cannot be had.
     public init(programs folder: String) throws {
-        let expert = try SeccompPolicy.expert.compile()
-        let router = try SeccompPolicy.router.compile()
-        let importer = try SeccompPolicy.importer.compile()
+        let expert = try SeccompPolicy(.expert).compile()
+        let router = try SeccompPolicy(.router).compile()
+        let importer = try SeccompPolicy(.importer).compile()
         let zygoteFile = try Self.program("\(folder)/locum-zygote")
         let importFile = try Self.program("\(folder)/locum-import")
         self.init(

@@ -155,7 +155,7 @@ extension Node {
     /// stays idle.
     private func measureDaemons() {
         guard measuring == nil else { return }
-        let pids = [getpid(), getppid(), zygote.pid ?? 0, control?.pid ?? 0].filter { $0 > 1 }
+        let pids = ([getpid(), getppid(), control?.pid ?? 0] + zygotes.pids).filter { $0 > 1 }
         let bytes = pids.reduce(0) { $0 + ProcessFacts.proportionalBytes(of: $1) }
         let word = memory.measured(daemons: bytes + MemoryCost.margin, stalled: MemoryPressure.stalled())
         if let word { log(word) }

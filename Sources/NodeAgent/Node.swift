@@ -27,6 +27,10 @@ public final class Node {
         public var lifeline: Int32?
         /// Memory budget in bytes; nil: see `MemoryLimit`.
         public var memory: Int?
+        /// What node itself gave up, for `locum status`.
+        public var confinement = "not confined"
+        /// When another zygote takes over.
+        var zygoteLimits = ZygoteGenerations.Limits()
         /// What becomes of routers' guesses.
         public var prediction = Prediction.on
 
@@ -34,12 +38,14 @@ public final class Node {
     }
 
     static let endTimeout = UInt64.milliseconds(800)
+    /// Threads of all workers: 1,440 experts with eight lanes each.
+    private static let mostTasks = 16_384
 
     let options: Options
     let loop: EventLoop
     let folder: DataFolder
     let store: ShardStore
-    let zygote: ZygoteSupervisor
+    let zygotes: ZygoteGenerations
     let memory: Memory
     let instances: InstanceTable
     let broker: Broker
@@ -70,11 +76,11 @@ public final class Node {
         (self.options, self.loop, self.log) = (options, loop, log)
         folder = try DataFolder(options.data)
         store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
-        zygote = ZygoteSupervisor(loop, launch: launcher.zygote)
+        zygotes = ZygoteGenerations(loop, limits: options.zygoteLimits, launch: launcher.zygote)
         let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
         memory = Memory(
             loop, store, total: options.memory ?? MemoryLimit.standard(), prediction: options.prediction)
-        instances = InstanceTable(loop, store, zygote, memory, WorkerIdentity(map: map))
+        instances = InstanceTable(loop, store, zygotes, memory, WorkerIdentity(map: map))
         broker = Broker(loop, instances)
         deployments = Deployments(loop, store, launch: launcher.importer)
         verifier = ShardVerifier(loop, store)
@@ -85,7 +91,8 @@ public final class Node {
         (cgroup, cgroupAbsence) = Cgroup.make(
             name: "locum-\(folder.identity)", groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16384),
             mounts: ProcessFacts.read("/proc/self/mountinfo", atMost: 1 << 20))
-        zygote.start()
+        cgroup?.limit(memory: memory.total, tasks: Self.mostTasks)
+        zygotes.start()
     }
 
     /// Ends on SIGTERM, SIGINT or SIGHUP, and when the lifeline closes.
@@ -107,15 +114,15 @@ public final class Node {
     }
 
     private func wire() {
-        zygote.onLaunch = { [unowned self] in cgroup?.take($0) }
-        zygote.onStarted = { [unowned self] in sayHello() }
-        let instancesDied = zygote.onDeath
-        zygote.onDeath = { [unowned self] reason in
+        zygotes.onLaunch = { [unowned self] in cgroup?.take($0) }
+        zygotes.onStarted = { [unowned self] in sayHello() }
+        let instancesDied = zygotes.onDeath
+        zygotes.onDeath = { [unowned self] ids, reason in
             if state == .running { log(reason) }
-            instancesDied(reason)
+            instancesDied(ids, reason)
             sayHello()
         }
-        zygote.onStopped = { [unowned self] in finish() }
+        zygotes.onStopped = { [unowned self] in finish() }
         instances.onReady = { [unowned self] in instanceReady($0) }
         instances.onLeaving = { [unowned self] in broker.instanceLeaving($0) }
         instances.onGone = { [unowned self] in instanceGone($0, status: $1, reason: $2) }
@@ -134,9 +141,12 @@ public final class Node {
 
     /// What holds the sandbox, for `hello`.
     var features: [Feature]? {
-        guard let features = zygote.features else { return nil }
+        guard let features = zygotes.features else { return nil }
         let group = cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)"
-        return features + [Feature(name: "cgroup", state: group)]
+        return features + [
+            Feature(name: "cgroup", state: group), Feature(name: "cpu_weaknesses", state: CPUWeaknesses.report()),
+            Feature(name: "locum-node", state: options.confinement),
+        ]
     }
 
     // MARK: Sockets
@@ -188,7 +198,7 @@ public final class Node {
         control?.close()
         control = nil
         loop.after(Self.endTimeout) { [weak self] in self?.finish() }
-        zygote.stop()
+        zygotes.stop()
     }
 
     private func finish() {

@@ -1,4 +1,4 @@
-// Keeps one zygote alive. The zygote is PID 1 of the namespace all workers live in: when it ends, the kernel
+// Keeps one zygote alive, until it is retired. The zygote is PID 1 of the namespace all workers live in: when it ends, the kernel
 // has ended them all before its pidfd tells. So its death is one event for node, "every instance is gone",
 // and a new zygote starts after a pause that grows while it keeps dying.
 import Glibc
@@ -31,7 +31,11 @@ final class ZygoteSupervisor {
     private var pause = Pause.shortest
     private var timeout: EventLoop.Timer?
     private var stopping = false
+    /// Another one forks now: when this one ends, that is all.
+    private var isRetired = false
     private var lastWords = ""
+    /// Ordered and not yet reported gone.
+    var instances: Set<UInt64> = []
     /// Orders given while there is no zygote.
     private var waiting: [Packet] = []
     /// What of the sandbox is in force, as the zygote last said; nil before the first one started.
@@ -97,6 +101,9 @@ final class ZygoteSupervisor {
         }
     }
 
+    /// It forks no more and is not started again.
+    func retire() { isRetired = true }
+
     var pid: Int32? { child?.pid }
 
     private var child: ChildProcess? {
@@ -142,7 +149,7 @@ final class ZygoteSupervisor {
         // A zygote that never came up leaves nothing in force; it is said so rather than nothing at all.
         if features == nil { features = [Feature(name: "zygote", state: "failing: \(reason)")] }
         onDeath(reason)
-        if stopping { return onStopped() }
+        if stopping || isRetired { return onStopped() }
         state = .pausing(loop.after(pause) { [weak self] in self?.start() })
         pause = min(2 * pause, Pause.longest)
     }

@@ -11,6 +11,9 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
+import Policies
+import Sandbox
+import SeccompCompiler
 import Synchronization
 import Syscall
 
@@ -21,17 +24,25 @@ enum ControlMain {
         do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
             leave(error.description, code: 64)
         }
+        // First of all: the walls go up around the one thread that there is.
+        let confinement: String
+        do { confinement = try confine(arguments) } catch { leave("\(error)", code: 1) }
         let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
         raiseDescriptorLimit()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
         // Not on the main actor, whose thread waits.
-        Task.detached { await run(arguments) }
+        Task.detached { await run(arguments, confinement) }
         leaving.wait()
     }
 
-    private static func run(_ arguments: ControlArguments) async {
+    private static func confine(_ arguments: ControlArguments) throws -> String {
+        let filter = try SeccompPolicy(.control).compile()
+        return try Sandbox.enterControl(folders: [arguments.data], filter: filter.raw, port: UInt16(arguments.port))
+    }
+
+    private static func run(_ arguments: ControlArguments, _ confinement: String) async {
         do {
-            try await serve(arguments, Logger(label: "locum-control"))
+            try await serve(arguments, confinement, Logger(label: "locum-control"))
         } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
             leave(
                 "cannot listen on \(arguments.hostInURL):\(arguments.port): \(String(cString: strerror(error.errnoCode))); "
@@ -41,14 +52,17 @@ enum ControlMain {
         }
     }
 
-    private static func serve(_ arguments: ControlArguments, _ logger: Logger) async throws {
+    private static func serve(
+        _ arguments: ControlArguments, _ confinement: String, _ logger: Logger
+    ) async throws {
         let run = arguments.data + "/run"
         guard mkdir(run, 0o700) == 0 || errno == EEXIST else { throw SyscallError(stage: "make the folder \(run)") }
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
-            version: LocumVersion.text, idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
+            version: LocumVersion.text, confinement: confinement,
+            idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
             keepSessions: .milliseconds(arguments.keepSessionsMilliseconds), lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"

@@ -2,6 +2,7 @@
 // says nothing unless something is wrong. No Foundation, no Dispatch, no async: one thread, see EventLoop.
 import Glibc
 import NodeAgent
+import Sandbox
 import Syscall
 
 /// What the command line asks for.
@@ -49,12 +50,13 @@ func say(_ text: String) {
 }
 
 do {
-    let options = try options(CommandLine.arguments)
+    var options = try options(CommandLine.arguments)
     Process.keepSmall()
     Process.wakeQuickly()
     Process.raiseDescriptorLimit()
     let loop = try EventLoop()
     let launcher = try Launcher(programs: try Process.folderOfThisProgram())
+    options.confinement = try Sandbox.enterNode()
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
     try node.watchForEnd()
     try loop.run()

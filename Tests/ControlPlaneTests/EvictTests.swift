@@ -102,7 +102,7 @@ import Wire
         let status = await controller.status(active: 1, queued: 2)
         #expect(status.coldStartMicroseconds == Percentiles(p50: 900, p99: 900))
         #expect(status.routerColdStartMicroseconds == Percentiles(p50: nil, p99: nil))
-        #expect(status.sandbox == ["seccomp": "in force"])
+        #expect(status.sandbox == ["seccomp": "in force", "locum-control": "not confined"])
         #expect(status.sequencesActive == 1 && status.sequencesQueued == 2)
     }
 }

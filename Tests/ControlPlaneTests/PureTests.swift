@@ -179,3 +179,34 @@ struct SeededRandom: RandomNumberGenerator {
         return z ^ (z >> 31)
     }
 }
+
+@Suite("Functions whose instances keep ending") struct CrashLoopTests {
+    @Test("are started at once a few times, then after pauses that double, until one of them answers")
+    func pauses() {
+        var loops = CrashLoops()
+        var now = Moment.seconds(100)
+        for end in 1...CrashLoops.free {
+            #expect(loops.refusal(7, now: now) == nil, "before end \(end)")
+            loops.ended(7, hasAnswered: false, reason: "it exited with code 3", now: now)
+        }
+        #expect(loops.refusal(7, now: now)?.contains("code 3") == true && loops.refusal(8, now: now) == nil)
+        var pause = CrashLoops.shortest
+        for _ in 0..<10 {
+            #expect(loops.isPaused(7, now: now + pause - .milliseconds(1)))
+            now += pause
+            #expect(!loops.isPaused(7, now: now))
+            loops.ended(7, hasAnswered: false, reason: "", now: now)
+            pause = min(pause * 2, CrashLoops.longest)
+        }
+        loops.ended(7, hasAnswered: true, reason: "", now: now)
+        #expect(!loops.isPaused(7, now: now))
+    }
+
+    @Test("are forgotten when they are replaced")
+    func forgotten() {
+        var loops = CrashLoops()
+        for _ in 0..<CrashLoops.free { loops.ended(7, hasAnswered: false, reason: "", now: .zero) }
+        loops.forget([7])
+        #expect(!loops.isPaused(7, now: .zero))
+    }
+}

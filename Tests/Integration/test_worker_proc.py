@@ -96,3 +96,23 @@ def test_status_reports_the_features_in_force(tales):
     sandbox = tales.status()["sandbox"]
     for feature in ("seccomp", "no_new_privs", "capabilities", "landlock", "cgroup", "namespaces"):
         assert feature in sandbox, sandbox
+
+
+def test_daemons_keep_what_they_use_and_no_way_to_more(tales):
+    kept = {"locum-control": 0}
+    if os.geteuid() == 0:
+        # KILL, SETGID, SETUID, SETPCAP, SYS_PTRACE, SYS_ADMIN
+        kept["locum-node"] = sum(1 << number for number in (5, 6, 7, 8, 19, 21))
+    daemons = tales.daemons()
+    for name, capabilities in kept.items():
+        for task in Path(f"/proc/{daemons[name]}/task").iterdir():
+            status = status_of(task / "status")
+            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == capabilities, name
+            if os.geteuid() == 0:
+                assert int(status["CapBnd"], 16) == capabilities, name
+            assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0, name
+            assert status["NoNewPrivs"].strip() == "1", name
+            assert status["Seccomp"].strip() == ("2" if name == "locum-control" else "0"), name
+    sandbox = tales.status()["sandbox"]
+    assert "capabilities" in sandbox["locum-node"] and "own system calls" in sandbox["locum-control"], sandbox
+    assert sandbox["cpu_weaknesses"] and sandbox["cores"], sandbox

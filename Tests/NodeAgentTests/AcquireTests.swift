@@ -22,7 +22,7 @@ import Wire
             return
         }
         #expect(node == "local")
-        #expect(features.map(\.name) == ["seccomp", "cgroup"])
+        #expect(features.map(\.name) == ["seccomp", "cgroup", "cpu_weaknesses", "locum-node"])
     }
 
     @Test("A cold function is asked of control, started, and linked the moment it is ready")

@@ -70,7 +70,7 @@ final class Harness {
         var log: [String] = []
     }
 
-    init() throws {
+    init(zygoteForks: Int = 1000) throws {
         var template = Array("/tmp/locum-node-XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -87,7 +87,9 @@ final class Harness {
                 peers.importers.append((process, channel))
                 return StartedProcess(pid: process.pid, pidfd: try process.pidfd())
             })
-        node = try Node(Node.Options(data: path), loop: loop, launcher: launcher, log: { peers.log.append($0) })
+        var options = Node.Options(data: path)
+        options.zygoteLimits.forks = zygoteForks
+        node = try Node(options, loop: loop, launcher: launcher, log: { peers.log.append($0) })
     }
 
     deinit {
@@ -185,16 +187,18 @@ final class Harness {
             process: try Sleeper())
     }
 
-    func forked(_ worker: PlayedWorker) throws {
+    func forked(_ worker: PlayedWorker, by zygote: Descriptor? = nil) throws {
+        let zygote = try zygote ?? self.zygote
         let pidfd = try worker.process.pidfd()
         try withExtendedLifetime(pidfd) {
             try Seqpacket.send(
-                try zygote.raw, ZygoteEvent.spawned(instance: worker.order.instance).frame, descriptors: [pidfd.raw])
+                zygote.raw, ZygoteEvent.spawned(instance: worker.order.instance).frame, descriptors: [pidfd.raw])
         }
     }
 
-    func exited(_ worker: PlayedWorker, status: Int32) throws {
-        try Seqpacket.send(try zygote.raw, ZygoteEvent.exited(instance: worker.order.instance, status: status).frame)
+    func exited(_ worker: PlayedWorker, status: Int32, from zygote: Descriptor? = nil) throws {
+        try Seqpacket.send(
+            (try zygote ?? self.zygote).raw, ZygoteEvent.exited(instance: worker.order.instance, status: status).frame)
     }
 
     // MARK: Control

@@ -101,7 +101,8 @@ struct Seeded: RandomNumberGenerator {
         let seeds: [[UInt8]] = [
             InvokeRequest.acquireNamed(request: 1, functions: ["m/L00-E000", "nobody"]).frame,
             InvokeRequest.acquire(request: 1, callees: [1, 2, 3]).frame, InvokeRequest.taken(request: 1).frame,
-            InvokeRequest.released(links: [1, 2, 3]).frame, InvokeRequest.ready(width: 1, experts: 1).frame,
+            InvokeRequest.released(links: [1, 2, 3], faulty: true).frame,
+            InvokeRequest.ready(width: 1, experts: 1).frame,
             InvokeRequest.deploy(DeployOptions(name: "m"), files: ["config.json"], more: true).frame,
         ]
         var caller = try h.connectCaller()

@@ -63,6 +63,50 @@ import Wire
         withExtendedLifetime(worker) {}
     }
 
+    @Test("A zygote that has forked enough makes way for another one and ends with its last worker")
+    func generations() throws {
+        let h = try Harness(zygoteForks: 2)
+        let control = try h.greetedControl()
+        let first = try h.zygote
+        let one = try h.warmInstance(control, instance: 1, function: 1, name: "m/one")
+        #expect(h.zygotes.count == 1)
+        let two = try h.warmInstance(control, instance: 2, function: 2, name: "m/two")
+        #expect(try h.until("the next zygote") { h.zygotes.count == 2 ? true : nil })
+        try h.zygoteStarts()
+        try h.settle()
+        // The next worker is forked by the new one; its predecessor's are as they were.
+        let three = try h.warmInstance(control, instance: 3, function: 3, name: "m/three")
+        #expect(!one.process.hasEnded && !two.process.hasEnded && !h.zygotes[0].process.hasEnded)
+        try h.exited(one, status: 0, from: first)
+        guard case .exited(1, _, _, _, _) = try h.event(control) else { throw Harness.Missing(what: "the first's end") }
+        #expect(!h.zygotes[0].process.hasEnded)
+        try h.exited(two, status: 0, from: first)
+        #expect(try h.until("the old zygote's end") { h.zygotes[0].process.hasEnded ? true : nil })
+        try h.settle()
+        #expect(!h.zygotes[1].process.hasEnded && !three.process.hasEnded && h.log.isEmpty)
+        // The end of the one that forks now is the end of its workers alone.
+        h.zygotes[1].process.end(SIGKILL)
+        guard case .exited(2, _, _, _, _) = try h.event(control), case .exited(3, _, _, _, _) = try h.event(control)
+        else { throw Harness.Missing(what: "the others' ends") }
+    }
+
+    @Test("An instance that a caller complains about ends; a stranger's links are not the caller's to complain about")
+    func complaint() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let worker = try h.warmInstance(control)
+        let (caller, stranger) = (try h.connectCaller(), try h.connectCaller())
+        try h.request(caller, .acquireNamed(request: 1, functions: ["m/L00-E000"]))
+        guard case .links(_, _, let grants, _) = try h.answer(caller).event else {
+            throw Harness.Missing(what: "links")
+        }
+        try h.request(stranger, .released(links: grants.map(\.link), faulty: true))
+        try h.settle()
+        #expect(!worker.process.hasEnded)
+        try h.request(caller, .released(links: grants.map(\.link), faulty: true))
+        #expect(try h.until("its end") { worker.process.hasEnded ? true : nil })
+    }
+
     @Test("Orders given while there is no zygote go to the next one")
     func ordersWait() throws {
         let h = try Harness()

@@ -1,24 +1,30 @@
 // The policies as data, and that they compile.
+import Foundation
 import Glibc
-import NodeAgent
+@testable import Policies
 import Sandbox
+import SeccompCompiler
 import Syscall
 import Testing
 
 @Suite("System-call policies")
 struct PolicyTests {
-    static let all = [SeccompPolicy.expert, .router, .importer]
+    static let all = SeccompPolicy.Name.allCases
+    static let sandboxed: [SeccompPolicy.Name] = [.expert, .router, .importer]
 
     @Test("an expert may make at most 25 calls, a router at most 35")
-    func size() {
-        #expect(SeccompPolicy.expert.allowedCalls.count <= 25)
-        #expect(SeccompPolicy.router.allowedCalls.count <= 35)
-        #expect(Set(SeccompPolicy.expert.allowedCalls).isSubset(of: SeccompPolicy.router.allowedCalls))
+    func size() throws {
+        let (expert, router) = (try SeccompPolicy(.expert), try SeccompPolicy(.router))
+        #expect(expert.allowedCalls.count <= 25)
+        #expect(router.allowedCalls.count <= 35)
+        #expect(expert.rules.allSatisfy { router.rules.contains($0) })
     }
 
     @Test(
-        "no policy allows what opens, starts, connects, traces or changes rights, under any condition", arguments: all)
-    func forbidden(policy: SeccompPolicy) {
+        "no policy allows what opens, starts, connects, traces or changes rights, under any condition",
+        arguments: sandboxed)
+    func forbidden(name: SeccompPolicy.Name) throws {
+        let policy = try SeccompPolicy(name)
         let never = [
             "open", "openat", "openat2", "execve", "execveat", "fork", "vfork", "clone", "clone3", "socket", "connect",
             "bind", "ptrace", "process_vm_readv", "kill", "tgkill", "mount", "unshare", "setns", "bpf",
@@ -28,25 +34,61 @@ struct PolicyTests {
         #expect(Set(policy.allowedCalls).isDisjoint(with: never))
     }
 
-    @Test("what maps memory is allowed only without PROT_EXEC, and killed with it", arguments: all)
-    func executable(policy: SeccompPolicy) {
-        for rule in policy.rules where ["mmap", "mprotect", "pkey_mprotect"].contains(rule.call) {
-            #expect(rule.conditions.count == 1, "\(rule.call)")
-            let condition = rule.conditions[0]
-            #expect(condition.argument == 2 && condition.mask == 4, "\(rule.call)")
-            #expect(condition.value == (rule.action == .kill ? 4 : 0), "\(rule.call)")
+    @Test(
+        "what maps memory is allowed only without PROT_EXEC and MAP_FIXED, and killed with PROT_EXEC",
+        arguments: sandboxed)
+    func executable(name: SeccompPolicy.Name) throws {
+        let policy = try SeccompPolicy(name)
+        #expect(policy.action("mmap", [0, 4096, 3, 0x22, 0, 0]) == .allow)
+        #expect(policy.action("mmap", [0, 4096, 3, 0x32, 0, 0]) == nil)
+        for call in ["mmap", "mprotect", "pkey_mprotect"] {
+            for protection in UInt64(4)..<8 {
+                #expect(policy.action(call, [0, 4096, protection, 0x22, 0, 0]) == .kill, "\(call) \(protection)")
+            }
         }
     }
 
-    @Test("every rule says why, and no call is both allowed and killed without a condition", arguments: all)
-    func consistent(policy: SeccompPolicy) {
-        for rule in policy.rules { #expect(!rule.reason.isEmpty, "\(rule.call)") }
-        let plain = policy.rules.filter { $0.conditions.isEmpty }
-        #expect(Set(plain.map(\.call)).count == plain.count)
+    @Test("control, too, runs no program, maps no code, starts no process and changes no rights")
+    func control() throws {
+        let control = try SeccompPolicy(.control)
+        for call in ["execve", "execveat", "ptrace", "process_vm_readv", "mount", "bpf", "setuid", "capset", "unshare"]
+        {
+            #expect(control.action(call, [0, 0, 0, 0, 0, 0]) == .kill, "\(call)")
+        }
+        #expect(control.action("mmap", [0, 4096, 5, 2, 3, 0]) == .kill)
+        #expect(control.action("clone", [0x11, 0, 0, 0, 0, 0]) == nil)
+        #expect(control.action("clone", [0x3d0f00, 0, 0, 0, 0, 0]) == .allow)
+        #expect(
+            Set(control.allowedCalls).isDisjoint(with: ["fork", "vfork", "clone3", "kill", "tkill", "memfd_create"]))
+    }
+
+    @Test("each file has one allowed call a line, none twice, and says why", arguments: all)
+    func lines(name: SeccompPolicy.Name) throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
+        let text = try String(contentsOfFile: "\(path)/../../Runtime/Policies/\(name.rawValue).policy", encoding: .utf8)
+        let lines = text.split(separator: "\n").filter { !$0.hasPrefix("#") && !$0.hasPrefix("@") }
+        #expect(Set(lines.map { String($0.prefix { $0 != ":" }) }) == Set(try SeccompPolicy(name).allowedCalls))
+        #expect(lines.count == (try SeccompPolicy(name).allowedCalls.count))
+        for line in lines { #expect(line.contains("# "), "\(line)") }
+    }
+
+    @Test("a wrong policy file is refused with its line")
+    func wrong() {
+        let wrong = [
+            "read", "read: maybe", "read: 1; allow-all", "mmap: arg9 == 1", "mmap: arg2 == NOTHING", "mmap: arg2 & 3",
+            "@default allow", "@include nothing.policy", "read: arg0 == 1 && ",
+        ]
+        for text in wrong {
+            let error = #expect(throws: PolicyError.self, "\(text)") {
+                try SeccompPolicy(name: "x") { $0 == "x.policy" ? Array("# first\n\(text)\n".utf8) : nil }
+            }
+            if !text.hasPrefix("@include") { #expect(error?.line == 2 && error?.file == "x.policy", "\(text)") }
+        }
     }
 
     @Test("each policy compiles to whole instructions in a sealed file", arguments: all)
-    func compiles(policy: SeccompPolicy) throws {
+    func compiles(name: SeccompPolicy.Name) throws {
+        let policy = try SeccompPolicy(name)
         let file = try policy.compile()
         var information = stat()
         #expect(fstat(file.raw, &information) == 0)

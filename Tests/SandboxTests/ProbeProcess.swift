@@ -1,8 +1,9 @@
 // Starts the probe program that lies beside the test bundle, as a given user, and talks to it by lines.
 import CProbe
 import Foundation
-import NodeAgent
+import Policies
 import Sandbox
+import SeccompCompiler
 import Syscall
 
 /// A run of locum-probe.
@@ -20,8 +21,8 @@ final class ProbeProcess {
         let program = Descriptor(owning: try check(open(path, O_RDONLY | O_CLOEXEC), "open \(path)"))
         // Pages of a file just built count as private memory of whoever maps them until they are on disk.
         fsync(program.raw)
-        let first: SeccompPolicy = mode == "import" ? .importer : .expert
-        let (expert, router) = (try first.compile(), try SeccompPolicy.router.compile())
+        let first: SeccompPolicy.Name = mode.hasPrefix("import") ? .importer : .expert
+        let (expert, router) = (try SeccompPolicy(first).compile(), try SeccompPolicy(.router).compile())
         var ends: (Int32, Int32) = (-1, -1)
         pid = try check(
             probe_launch(program.raw, user, mode, expert.raw, router.raw, &ends.0, &ends.1), "start \(path)")

@@ -39,6 +39,9 @@ int locum_empty_root(const char **stage);
 int locum_set_hostname(const char *name);
 /// Entries of /proc/self/task; -1 where there is no /proc.
 int locum_thread_count(void);
+/// Hyperthreads of one core run this process and those it forks together, or one of them alone, never one of them beside
+/// a stranger (PR_SCHED_CORE). EINVAL: not in this kernel; ENODEV: no hyperthreads.
+int locum_share_no_core(void);
 
 // --- identity and privileges --------------------------------------------------------------------
 /// Default action for every signal, none blocked.
@@ -51,6 +54,7 @@ int locum_set_no_new_privileges(void);
 /// Sets soft and hard limit of `resource` to at most `value`.
 int locum_lower_limit(int resource, uint64_t value);
 #define LOCUM_LIMIT_FILE_SIZE 1
+#define LOCUM_LIMIT_DATA 2
 #define LOCUM_LIMIT_CORE 4
 #define LOCUM_LIMIT_FILES 7
 #define LOCUM_LIMIT_QUEUES 12
@@ -68,6 +72,10 @@ int locum_random(void *bytes, size_t count);
 int locum_landlock_version(void);
 /// A rule set that handles everything `version` knows and allows nothing of it.
 int locum_landlock_ruleset(int version);
+/// Lets the file or folder of descriptor `fd` and what is below it be read, or also written, made and removed.
+int locum_landlock_allow(int ruleset, int version, int fd, bool writing);
+/// Lets TCP port `port` be listened on, where the version knows ports.
+int locum_landlock_allow_port(int ruleset, int version, uint16_t port);
 int locum_landlock_restrict(int ruleset);
 
 // --- seccomp ------------------------------------------------------------------------------------

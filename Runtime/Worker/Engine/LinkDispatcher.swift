@@ -122,11 +122,11 @@ final class LinkDispatcher: ExpertDispatcher {
     }
 
     /// Counts an attempt that brought nothing.
-    /// - Throws: `EngineError(crashed)` when it was the last.
+    /// - Throws: `EngineError(function_failed)` when it was the last.
     private func retry(_ cost: Int, because reason: String) throws(EngineError) {
         tries += cost
         guard tries < Self.mostTries else {
-            throw EngineError("crashed", "gave up after several attempts: \(reason)")
+            throw EngineError("function_failed", "gave up after several attempts: \(reason)")
         }
     }
 
@@ -230,7 +230,7 @@ final class LinkDispatcher: ExpertDispatcher {
     func settle() throws(EngineError) -> Bool {
         guard let work else { return true }
         let before = left
-        var refused: Int?
+        var isFaulty = false
         var longestLoad: UInt64 = 0
         for thread in 0..<threads {
             for call in calls.entries(thread) {
@@ -245,16 +245,23 @@ final class LinkDispatcher: ExpertDispatcher {
                     }
                     left -= Int(call.call.pair_count)
                     if Int(call.call.pair_count) * width * 4 > Self.bulk { bulky.append(call.socket) }
-                case .refused:
-                    refused = call.function
-                    drop(call.function)
+                case .refused, .silent:
+                    isFaulty = true
+                    drop(call.function, faulty: true)
+                    lastFailure =
+                        "function \(call.function) "
+                        + (call.outcome == .silent ? "did not answer" : "refused a call or answered another one")
                 case .unreadable:
                     // Node knows why, and says so when the function is acquired again.
                     drop(call.function)
                     lastFailure = "the shard of function \(call.function) cannot be read"
                 case .gone, nil:
+                    // Of one that node ended itself it knows; any other has no business to close a lane.
+                    drop(call.function, faulty: true)
+                    lastFailure = "function \(call.function) ended"
+                case .leaving:
                     drop(call.function)
-                    lastFailure = "function \(call.function) left or did not answer"
+                    lastFailure = "function \(call.function) left"
                 }
             }
         }
@@ -264,9 +271,6 @@ final class LinkDispatcher: ExpertDispatcher {
             // As an expert says; it cannot have been longer than the wait for it.
             waited.read += min(longestLoad, locum_monotonic_ns() - begun)
         }
-        if let refused {
-            throw EngineError("refused", "function \(refused) refused a call or answered another one")
-        }
         if left == 0 {
             self.work = nil
             return true
@@ -274,9 +278,8 @@ final class LinkDispatcher: ExpertDispatcher {
         if left < before {
             tries = 0
         } else {
-            // Whoever let the whole patience pass gets one more chance, not twenty.
-            let hung = locum_monotonic_ns() - begun > UInt64(Self.patienceMilliseconds) * 1_000_000
-            try retry(hung ? Self.mostTries / 2 : 1, because: lastFailure)
+            // Another instance of a function that answered wrongly or not at all gets one more chance, not twenty.
+            try retry(isFaulty ? Self.mostTries / 2 : 1, because: lastFailure)
         }
         try schedule(work)
         return false
@@ -311,14 +314,14 @@ final class LinkDispatcher: ExpertDispatcher {
         connection.release(gone)
     }
 
-    /// Closes a function's link. What it answered stays readable until the next work.
-    private func drop(_ function: Int) {
+    /// Closes a function's link. What it answered stays readable until the next work. `faulty`: its instance is to end.
+    private func drop(_ function: Int, faulty: Bool = false) {
         guard let gone = links[function] else { return }
         // Its sockets close, and their numbers may soon be others'.
         bulky.removeAll()
         retired.append(gone.link.reply)
         links[function] = nil
-        connection.release([gone.link.grant.link])
+        connection.release([gone.link.grant.link], faulty: faulty)
     }
 }
 

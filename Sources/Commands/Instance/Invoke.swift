@@ -71,10 +71,11 @@ struct Invoke: ParsableCommand {
         case .answered:
             let start = (link.reply.base + Int(message.output_offset)).bindMemory(to: Float.self, capacity: rows.count)
             return Array(UnsafeBufferPointer(start: start, count: rows.count))
-        case .gone: throw Unusable(description: "\(function) ended during the call; try again")
+        case .gone, .leaving: throw Unusable(description: "\(function) ended during the call; try again")
         case .unreadable:
             throw Unusable(description: "\(function)'s shard cannot be read; `locum verify` says more")
         case .refused: throw Unusable(description: "\(function) refused the call")
+        case .silent: throw Unusable(description: "\(function) did not answer")
         }
     }
 

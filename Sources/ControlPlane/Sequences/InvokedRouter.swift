@@ -8,17 +8,19 @@ public import Wire
 /// A router function that was acquired on a connection of its own.
 public final class InvokedRouter: RouterAccess {
     private let client: RouterClient
-    /// Kept open: node takes its end as the end of the lease. Nothing is called on it any more.
+    /// Kept open: node takes its end as the end of the lease. Nothing but a complaint is sent on it any more.
     private nonisolated(unsafe) let connection: InvokeConnection
+    private let link: UInt64
 
     public let startCost: StartCost
 
-    private init(client: RouterClient, connection: InvokeConnection, startCost: StartCost) {
-        (self.client, self.connection, self.startCost) = (client, connection, startCost)
+    private init(client: RouterClient, connection: InvokeConnection, link: UInt64, startCost: StartCost) {
+        (self.client, self.connection, self.link, self.startCost) = (client, connection, link, startCost)
     }
 
     public var isOpen: Bool { !client.isLost }
     public func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> { client.start(spec) }
+    public func distrust() { connection.release([link], faulty: true) }
 
     /// How long to wait for a node that is being started again.
     private static let patience = Duration.seconds(15)
@@ -50,7 +52,9 @@ public final class InvokedRouter: RouterAccess {
             }
             let wall = UInt64(max(0, (ContinuousClock.now - begun) / .nanoseconds(1)))
             let cost = StartCost(wall: wall, CollectionOfOne(link.grant))
-            return .success(InvokedRouter(client: try RouterClient(link), connection: connection, startCost: cost))
+            return .success(
+                InvokedRouter(
+                    client: try RouterClient(link), connection: connection, link: link.grant.link, startCost: cost))
         } catch let error as InvokeError {
             return .failure(RouterUnavailable(code: error.code, message: error.message))
         } catch {

@@ -10,10 +10,13 @@ public protocol RouterAccess: AnyObject, Sendable {
     var startCost: StartCost { get }
     /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it cancels the sequence.
     func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate>
+    /// It said what no router says: has it ended.
+    func distrust()
 }
 
 extension RouterAccess {
     public var startCost: StartCost { StartCost() }
+    public func distrust() {}
 }
 
 /// Why there is no router.

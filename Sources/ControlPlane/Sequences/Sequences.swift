@@ -128,7 +128,8 @@ public final class Sequences: Sendable {
             return .ended
         }
         var progress = false
-        for await update in router.start(replay.spec) {
+        let spec = replay.spec
+        for await update in router.start(spec) {
             switch update {
             case .lost(let reason):
                 await routers.discard(model, router)
@@ -137,6 +138,12 @@ public final class Sequences: Sendable {
             case .event(.failed(let code, _, let message)) where Self.passing.contains(code):
                 await routers.discard(model, router)
                 return .lost(progress: progress, reason: message)
+            case .event(.token(let index, _, _, _)) where index >= spec.maxTokens ?? .max:
+                router.distrust()
+                await routers.discard(model, router)
+                let message = "the router of \(model) sent more tokens than were asked for, and was ended"
+                sink.yield(.failed(code: "broken", parameter: "", message: message))
+                return .ended
             case .event(let event):
                 guard var fresh = replay.passOn(event) else { continue }
                 if case .firstToken(let parts) = fresh {

@@ -53,7 +53,7 @@ struct APIError: Error, Sendable, Equatable {
         case _ where code.hasPrefix("invalid_") || code.hasPrefix("unsupported"):
             (status, type) = (.badRequest, "invalid_request_error")
         case "denied": (status, type) = (.forbidden, "invalid_request_error")
-        case "unavailable", "draining", "busy", "crashed", "broken", "lost":
+        case "unavailable", "draining", "busy", "crashed", "broken", "lost", "function_failed":
             status = .serviceUnavailable
             headers[.retryAfter] = "1"
         default: break

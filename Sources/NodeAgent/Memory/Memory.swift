@@ -111,6 +111,15 @@ final class Memory {
 
     // MARK: Processes
 
+    /// Private memory that the kernel lets an instance have. An honest expert stays far below; a router's sequences come
+    /// and go, so that its own limit is the whole budget.
+    func mostPrivate(_ spec: InstanceSpec) -> UInt64 {
+        switch spec.runtime {
+        case .expert: UInt64(clamping: Int(clamping: spec.overhead) * 2 + 64 << 20)
+        case .router: UInt64(total)
+        }
+    }
+
     /// Room for an instance's process; `granted` runs when there is some, at once if possible.
     func reserve(process instance: Instance, granted: @escaping () -> Void) {
         let bytes = Int(clamping: instance.spec.overhead)

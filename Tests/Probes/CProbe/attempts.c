@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static long answer(long result) { return result == -1 ? -errno : result; }
@@ -136,6 +137,57 @@ static long try_prlimit(void) {
 TRY(try_sethostname, SYS_sethostname, "x", 1)
 TRY(try_uname, SYS_uname, page)
 TRY(try_getdents, SYS_getdents64, 3, page, sizeof page)
+static long try_abstract(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0daemon"};
+    return answer(syscall(SYS_connect, 3, &address, sizeof address));
+}
+TRY(try_socket_inet6, SYS_socket, AF_INET6, SOCK_DGRAM, 0)
+TRY(try_socket_vsock, SYS_socket, AF_VSOCK, SOCK_STREAM, 0)
+TRY(try_socket_alg, SYS_socket, AF_ALG, SOCK_SEQPACKET, 0)
+TRY(try_socket_xdp, SYS_socket, AF_XDP, SOCK_RAW, 0)
+TRY(try_socket_bluetooth, SYS_socket, AF_BLUETOOTH, SOCK_RAW, 1)
+TRY(try_socket_can, SYS_socket, AF_CAN, SOCK_RAW, 1)
+TRY(try_bind, SYS_bind, 3, page, 16)
+static long try_clone_mounts(void) { return child_ends(syscall(SYS_clone, SIGCHLD | CLONE_NEWNS, 0, 0, 0, 0)); }
+static long try_clone_pids(void) { return child_ends(syscall(SYS_clone, SIGCHLD | CLONE_NEWPID, 0, 0, 0, 0)); }
+static long try_fork_bomb(void) {
+    long made = 0;
+    while (made < 1000 && child_ends(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) > 0) made++;
+    return made > 0 ? made : -errno;
+}
+TRY(try_mmap_fixed, SYS_mmap, page, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+TRY(try_shmat, SYS_shmat, 0, NULL, 0100000 /* SHM_EXEC */)
+TRY(try_remap_file_pages, SYS_remap_file_pages, page, 4096, 0, 0, 0)
+TRY(try_stop, SYS_kill, 1, SIGSTOP)
+TRY(try_move_mount, SYS_move_mount, 0, "", 0, "", 0)
+TRY(try_request_key, SYS_request_key, "user", "x", NULL, 0)
+TRY(try_prctl_name, SYS_prctl, 15 /* PR_SET_NAME */, "locum-node", 0, 0, 0)
+TRY(try_dup, SYS_fcntl, 3, F_DUPFD, 10)
+TRY(try_seals, SYS_fcntl, 3, 1033 /* F_ADD_SEALS */, 15)
+TRY(try_owner, SYS_fcntl, 3, F_SETOWN, 1)
+TRY(try_ioperm, SYS_ioperm, 0x70, 1, 1)
+TRY(try_finit_module, SYS_finit_module, 3, "", 0)
+TRY(try_delete_module, SYS_delete_module, "x", 0)
+TRY(try_kexec, SYS_kexec_load, 0, 0, NULL, 0)
+TRY(try_settimeofday, SYS_settimeofday, NULL, NULL)
+TRY(try_swapoff, SYS_swapoff, "/x")
+TRY(try_msgget, SYS_msgget, 0, 01600)
+TRY(try_semget, SYS_semget, 0, 1, 01600)
+TRY(try_mknod, SYS_mknod, "/x", 020600 /* S_IFCHR */, 259 /* /dev/mem is 1, 1 */)
+TRY(try_scheduler, SYS_sched_setscheduler, 0, 1 /* SCHED_FIFO */, page)
+TRY(try_priority, SYS_setpriority, 0, 0, -20)
+TRY(try_sysinfo, SYS_sysinfo, page)
+TRY(try_times, SYS_times, page)
+TRY(try_requeue, SYS_futex, page, 12 /* FUTEX_CMP_REQUEUE_PI */, 1, 1, page + 64, 0)
+TRY(try_hwpoison, SYS_madvise, page, 4096, 100)
+static long try_force_buffer(void) {
+    int bytes = 1 << 30;
+    return answer(syscall(SYS_setsockopt, 3, SOL_SOCKET, 33 /* SO_RCVBUFFORCE */, &bytes, sizeof bytes));
+}
+TRY(try_timer, SYS_timer_create, 1, NULL, page)
+TRY(try_splice, SYS_splice, 3, NULL, 3, NULL, 4096, 0)
+TRY(try_membarrier, SYS_membarrier, 1, 0, 0)
+TRY(try_rseq, SYS_rseq, page, 32, 0, 0)
 #ifdef __x86_64__
 TRY(try_x32, 0x40000000 | SYS_getpid)
 static long try_i386(void) { // getpid by the table of 32-bit programs
@@ -149,89 +201,132 @@ static const struct {
     const char *name;
     long (*run)(void);
     bool harmless;
+    const char *gain; // what it would be good for
 } attempts[] = {
-    {"open", try_open, true},
-    {"openat", try_openat, true},
-    {"creat", try_creat, false},
-    {"mkdir", try_mkdir, false},
-    {"chdir", try_chdir, false},
-    {"stat", try_stat, true},
-    {"readlink", try_readlink, true},
-    {"socket-unix", try_socket_unix, true},
-    {"socket-inet", try_socket_inet, true},
-    {"socket-netlink", try_socket_netlink, true},
-    {"socket-packet", try_socket_packet, false},
-    {"socketpair", try_socketpair, true},
-    {"fork", try_fork, true},
-    {"clone", try_clone, true},
-    {"clone-newuser", try_clone_user, false},
-    {"clone3", try_clone3, true},
-    {"execve", try_execve, false},
-    {"execveat", try_execveat, false},
-    {"ptrace-traceme", try_ptrace_me, false},
-    {"ptrace-seize", try_ptrace_attach, false},
-    {"mmap-exec", try_mmap_executable, true},
-    {"mmap-rwx", try_mmap_all, true},
-    {"mprotect-exec", try_mprotect_executable, false},
-    {"pkey-mprotect-exec", try_pkey_mprotect, false},
-    {"memfd-create", try_memfd_create, true},
-    {"kill-other", try_kill_other, false},
-    {"kill-all", try_kill_all, false},
-    {"tkill", try_tkill, false},
-    {"tgkill-other", try_tgkill, false},
-    {"pidfd-open", try_pidfd_open, true},
-    {"pidfd-getfd", try_pidfd_getfd, false},
-    {"rt-sigqueueinfo", try_sigqueue, false},
-    {"process-vm-readv", try_vm_read, false},
-    {"process-vm-writev", try_vm_write, false},
-    {"mount", try_mount, false},
-    {"remount-writable", try_remount, false},
-    {"umount", try_umount, false},
-    {"pivot-root", try_pivot_root, false},
-    {"chroot", try_chroot, false},
-    {"fsopen", try_fsopen, false},
-    {"open-tree", try_open_tree, false},
-    {"unshare-user", try_unshare_user, false},
-    {"unshare-mount", try_unshare_mount, false},
-    {"setns", try_setns, false},
-    {"bpf", try_bpf, false},
-    {"perf-event-open", try_perf, false},
-    {"io-uring-setup", try_io_uring, false},
-    {"userfaultfd", try_userfaultfd, false},
-    {"keyctl", try_keyctl, false},
-    {"add-key", try_add_key, false},
-    {"prctl-dumpable", try_prctl_dumpable, false},
-    {"prctl-seccomp", try_prctl_seccomp, false},
-    {"seccomp", try_seccomp, false},
-    {"setuid-0", try_setuid, false},
-    {"setresuid-0", try_setresuid, false},
-    {"setgid-0", try_setgid, false},
-    {"setgroups", try_setgroups, false},
-    {"capset", try_capset, false},
-    {"ioctl-tiocsti", try_ioctl_input, false},
-    {"personality", try_personality, false},
-    {"modify-ldt", try_modify_ldt, false},
-    {"iopl", try_iopl, false},
-    {"reboot", try_reboot, false},
-    {"init-module", try_init_module, false},
-    {"syslog", try_syslog, false},
-    {"shmget", try_shmget, false},
-    {"mq-open", try_mq_open, false},
-    {"inotify", try_inotify, false},
-    {"fanotify", try_fanotify, false},
-    {"sched-setaffinity", try_affinity, false},
-    {"prlimit-raise", try_prlimit, false},
-    {"sethostname", try_sethostname, false},
-    {"uname", try_uname, true},
-    {"getdents", try_getdents, false},
+    {"open", try_open, true, "read a file of the host"},
+    {"openat", try_openat, true, "read a file of the host"},
+    {"creat", try_creat, false, "leave a file behind"},
+    {"mkdir", try_mkdir, false, "leave a folder behind"},
+    {"chdir", try_chdir, false, "walk the file system"},
+    {"stat", try_stat, true, "learn which files there are"},
+    {"readlink", try_readlink, true, "learn where its program lies"},
+    {"socket-unix", try_socket_unix, true, "reach daemons of the host"},
+    {"socket-inet", try_socket_inet, true, "reach the network"},
+    {"socket-inet6", try_socket_inet6, false, "reach the network"},
+    {"socket-netlink", try_socket_netlink, true, "change the network"},
+    {"socket-packet", try_socket_packet, false, "listen to the network"},
+    {"abstract-unix", try_abstract, false, "daemons that listen without a file"},
+    {"socket-vsock", try_socket_vsock, false, "reach the virtual machine's host"},
+    {"socket-alg", try_socket_alg, false, "a large interface of the kernel (AF_ALG)"},
+    {"socket-xdp", try_socket_xdp, false, "packets past the firewall"},
+    {"socket-bluetooth", try_socket_bluetooth, false, "radio neighbours"},
+    {"socket-can", try_socket_can, false, "a vehicle's bus"},
+    {"socketpair", try_socketpair, true, "a channel of its own"},
+    {"bind", try_bind, false, "listen where others connect"},
+    {"fork", try_fork, true, "go on after its end"},
+    {"clone", try_clone, true, "go on after its end"},
+    {"clone-newuser", try_clone_user, false, "all capabilities in a namespace of its own"},
+    {"clone-newns", try_clone_mounts, false, "mount what it likes"},
+    {"clone-newpid", try_clone_pids, false, "hide processes"},
+    {"clone3", try_clone3, true, "go on after its end"},
+    {"fork-bomb", try_fork_bomb, false, "take all process ids"},
+    {"execve", try_execve, false, "run another program"},
+    {"execveat", try_execveat, false, "run another program"},
+    {"ptrace-traceme", try_ptrace_me, false, "confuse its parent"},
+    {"ptrace-seize", try_ptrace_attach, false, "write into another process"},
+    {"mmap-exec", try_mmap_executable, true, "new code, mapped"},
+    {"mmap-rwx", try_mmap_all, true, "new code, writable"},
+    {"mmap-fixed", try_mmap_fixed, false, "put memory over what is there"},
+    {"mprotect-exec", try_mprotect_executable, false, "new code, from data"},
+    {"pkey-mprotect-exec", try_pkey_mprotect, false, "new code, from data by key"},
+    {"memfd-create", try_memfd_create, true, "a file to execute"},
+    {"shmat-exec", try_shmat, false, "new code, as shared memory"},
+    {"remap-file-pages", try_remap_file_pages, false, "rearrange mappings"},
+    {"kill-other", try_kill_other, false, "end a sibling"},
+    {"kill-all", try_kill_all, false, "end everybody"},
+    {"tkill", try_tkill, false, "end a sibling's thread"},
+    {"tgkill-other", try_tgkill, false, "end a sibling's thread"},
+    {"pidfd-open", try_pidfd_open, true, "a handle of a process"},
+    {"pidfd-getfd", try_pidfd_getfd, false, "another's descriptor"},
+    {"rt-sigqueueinfo", try_sigqueue, false, "a forged signal"},
+    {"stop-itself", try_stop, false, "hang its callers by SIGSTOP"},
+    {"process-vm-readv", try_vm_read, false, "read another process"},
+    {"process-vm-writev", try_vm_write, false, "write into another process"},
+    {"mount", try_mount, false, "files of its own choice"},
+    {"remount-writable", try_remount, false, "a place to write"},
+    {"umount", try_umount, false, "see the old root"},
+    {"pivot-root", try_pivot_root, false, "another root"},
+    {"chroot", try_chroot, false, "another root"},
+    {"fsopen", try_fsopen, false, "a file system by the new interface"},
+    {"open-tree", try_open_tree, false, "a copy of the mounts"},
+    {"move-mount", try_move_mount, false, "rearrange the mounts"},
+    {"unshare-user", try_unshare_user, false, "all capabilities in a new namespace"},
+    {"unshare-mount", try_unshare_mount, false, "mount what it likes"},
+    {"setns", try_setns, false, "another's namespace"},
+    {"bpf", try_bpf, false, "code in the kernel"},
+    {"perf-event-open", try_perf, false, "watch others' execution"},
+    {"io-uring-setup", try_io_uring, false, "system calls past the filter"},
+    {"userfaultfd", try_userfaultfd, false, "stall the kernel while it copies"},
+    {"keyctl", try_keyctl, false, "another's keys"},
+    {"add-key", try_add_key, false, "leave a key behind"},
+    {"request-key", try_request_key, false, "have a helper program started"},
+    {"prctl-dumpable", try_prctl_dumpable, false, "become traceable"},
+    {"prctl-seccomp", try_prctl_seccomp, false, "loosen the filter"},
+    {"prctl-name", try_prctl_name, false, "pose as another"},
+    {"seccomp", try_seccomp, false, "a second filter with a listener"},
+    {"setuid-0", try_setuid, false, "become root"},
+    {"setresuid-0", try_setresuid, false, "become root"},
+    {"setgid-0", try_setgid, false, "become group 0"},
+    {"setgroups", try_setgroups, false, "join groups"},
+    {"capset", try_capset, false, "raise a capability"},
+    {"ioctl-tiocsti", try_ioctl_input, false, "type into a terminal"},
+    {"fcntl-dupfd", try_dup, false, "multiply descriptors"},
+    {"fcntl-seals", try_seals, false, "seal another's arena"},
+    {"fcntl-owner", try_owner, false, "have signals sent to others"},
+    {"personality", try_personality, false, "make all that is readable executable"},
+    {"modify-ldt", try_modify_ldt, false, "a large old interface"},
+    {"iopl", try_iopl, false, "talk to hardware"},
+    {"ioperm", try_ioperm, false, "talk to hardware"},
+    {"reboot", try_reboot, false, "stop the host"},
+    {"init-module", try_init_module, false, "code in the kernel"},
+    {"finit-module", try_finit_module, false, "code in the kernel"},
+    {"delete-module", try_delete_module, false, "remove a part of the kernel"},
+    {"kexec", try_kexec, false, "another kernel"},
+    {"syslog", try_syslog, false, "read the kernel's log"},
+    {"settimeofday", try_settimeofday, false, "change the clock"},
+    {"swapoff", try_swapoff, false, "change the host's memory"},
+    {"shmget", try_shmget, false, "shared memory with strangers"},
+    {"msgget", try_msgget, false, "messages to strangers"},
+    {"semget", try_semget, false, "semaphores with strangers"},
+    {"mq-open", try_mq_open, false, "messages to strangers"},
+    {"mknod-device", try_mknod, false, "a device file"},
+    {"inotify", try_inotify, false, "watch the file system"},
+    {"fanotify", try_fanotify, false, "watch the file system"},
+    {"sched-setaffinity", try_affinity, false, "take other cores"},
+    {"sched-setscheduler", try_scheduler, false, "take all of a core"},
+    {"setpriority", try_priority, false, "go before others"},
+    {"prlimit-raise", try_prlimit, false, "raise its own limits"},
+    {"sethostname", try_sethostname, false, "rename the host"},
+    {"uname", try_uname, true, "learn the kernel's version"},
+    {"sysinfo", try_sysinfo, true, "learn the host's memory"},
+    {"getdents", try_getdents, false, "list a folder"},
+    {"times", try_times, true, "clocks for side channels"},
+    {"futex-requeue", try_requeue, false, "an interface with a history of holes"},
+    {"madvise-hwpoison", try_hwpoison, false, "declare the host's memory broken"},
+    {"setsockopt-forcebuf", try_force_buffer, false, "buffers beyond the limit"},
+    {"timer-create", try_timer, false, "wake for ever"},
+    {"splice", try_splice, false, "move pages between files"},
+    {"membarrier", try_membarrier, false, "interrupt other cores"},
+    {"rseq", try_rseq, false, "have the kernel write to a chosen place"},
 #ifdef __x86_64__
-    {"x32-getpid", try_x32, false},
-    {"i386-getpid", try_i386, false},
+    {"x32-getpid", try_x32, false, "the numbers of another architecture"},
+    {"i386-getpid", try_i386, false, "the numbers of another architecture"},
 #endif
 };
 
 int probe_count(void) { return sizeof attempts / sizeof attempts[0]; }
 const char *probe_name(int index) { return attempts[index].name; }
+const char *probe_gain(int index) { return attempts[index].gain; }
 bool probe_harmless(int index) { return attempts[index].harmless; }
 long probe_run(int index) { return attempts[index].run(); }
 int probe_find(const char *name) {

@@ -33,14 +33,3 @@ pid_t probe_launch(int executable, uid_t uid, const char *mode, int expert, int 
     return pid;
 }
 
-static int parked;
-
-void probe_park(void) {
-    __atomic_fetch_add(&parked, 1, __ATOMIC_RELEASE);
-    static unsigned never;
-    for (;;) syscall(SYS_futex, &never, 128 /* FUTEX_WAIT_PRIVATE */, 0, NULL, NULL, 0);
-}
-
-void probe_await_parked(int count) {
-    while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE) < count) sched_yield();
-}

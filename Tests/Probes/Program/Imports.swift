@@ -7,18 +7,23 @@ import Syscall
 
 /// One isolated process per attempt; lines as `attempts` prints them.
 func imports() throws {
-    let program = Descriptor(owning: try check(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open this program"))
     for name in (0..<probe_count()).map({ String(cString: probe_name($0)) }) + ["work"] {
-        let (ours, theirs) = try Seqpacket.pair()
-        let process = try IsolatedProcess.start(
-            executable: program.raw, arguments: ["locum-probe", "importer"], descriptors: [(theirs.raw, 3), (4, 4)])
-        // What it reads and writes is handed in, as node does it.
-        let file = try SharedMemory(name: "file", count: 4096).writable
-        try Seqpacket.send(ours.raw, Array(name.utf8), descriptors: [file.raw])
-        _ = consume theirs
-        let answer = try? Seqpacket.receive(ours.raw).map { String(decoding: $0.bytes, as: UTF8.self) }
-        say("\(name) import \(describe(answer, try process.wait()))")
+        say("\(name) import \(try importer(asked: name))")
     }
+}
+
+/// What becomes of an import that is asked for one thing.
+func importer(asked order: String) throws -> String {
+    let program = Descriptor(owning: try check(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open this program"))
+    let (ours, theirs) = try Seqpacket.pair()
+    let process = try IsolatedProcess.start(
+        executable: program.raw, arguments: ["locum-probe", "importer"], descriptors: [(theirs.raw, 3), (4, 4)])
+    // What it reads and writes is handed in, as node does it.
+    let file = try SharedMemory(name: "file", count: 4096).writable
+    try Seqpacket.send(ours.raw, Array(order.utf8), descriptors: [file.raw])
+    _ = consume theirs
+    let answer = try? Seqpacket.receive(ours.raw).map { String(decoding: $0.bytes, as: UTF8.self) }
+    return describe(answer, try process.wait())
 }
 
 /// The isolated side.
@@ -27,7 +32,9 @@ func importer() -> Never {
         try Sandbox.enterImport(channel: 3, filter: 4)
         guard let order = try Seqpacket.receive(3) else { _exit(2) }
         let name = String(decoding: order.bytes, as: UTF8.self)
-        let answer = name == "work" ? work(order.descriptors[0].raw) : probe_run(probe_find(name))
+        let answer =
+            name == "work"
+            ? work(order.descriptors[0].raw) : NumberedCall(name)?.make() ?? probe_run(probe_find(name))
         try Seqpacket.send(3, Array("\(answer)".utf8))
         _exit(0)
     } catch {

@@ -3,9 +3,11 @@
 //
 //   locum-probe            the zygote (started by the next two)
 //   locum-probe attempts   makes every attempt in a worker of its own; a line each: NAME WALLS ANSWER
+//   locum-probe calls      makes every system call by number, from each thread of a worker; see Calls.swift
 //   locum-probe live       holds workers up, prints a line about each, until standard input ends
 //   locum-probe speed      forks workers one after another and prints times
 //   locum-probe import     makes every attempt in an import's sandbox (filter: descriptor 4)
+//   locum-probe import-calls  makes every system call by number in an import's sandbox
 import CLinux
 import CProbe
 import ForkServer
@@ -39,7 +41,7 @@ func misbehave(order: SpawnOrder, descriptors: WorkerDescriptors, seal: () throw
         case "abort":
             abort()
         default:
-            let answer = probe_run(probe_find(order.name))
+            let answer = NumberedCall(order.name)?.make() ?? probe_run(probe_find(order.name))
             try Seqpacket.send(channel, Array("\(answer)".utf8))
             return 0
         }
@@ -53,9 +55,11 @@ do {
     switch CommandLine.arguments.dropFirst().first {
     case nil: ForkServer.serve(body: misbehave)
     case "attempts": try attempts()
+    case "calls": try calls()
     case "live": try live()
     case "speed": try speed()
     case "import": try imports()
+    case "import-calls": try importCalls()
     case "importer": importer()
     case let other?:
         say("unknown mode \(other)")

@@ -88,7 +88,7 @@ struct LinkDispatcherTests {
         let node = try FakeNode(model, lanes: 1)
         let engine = try Self.engine(model, node, threads: 1)
         node.killsNext = 21
-        #expect { _ = try Run(engine, ids) } throws: { ($0 as? EngineError)?.code == "crashed" }
+        #expect { _ = try Run(engine, ids) } throws: { ($0 as? EngineError)?.code == "function_failed" }
         #expect(node.killsNext == 1)
         node.killsNext = 0
         #expect(try Run(engine, ids).logits == expected)

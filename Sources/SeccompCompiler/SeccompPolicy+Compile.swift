@@ -1,10 +1,10 @@
-// Policies (module Sandbox, pure data) become instructions here, once, in node: the processes that load them
+// Policies (module Policies, pure data) become instructions here, once, in whoever starts a process: those that load them
 // link no libseccomp, and what they get is the same bytes for each. The result is a memfd, because the
 // zygote has no file system to read it from.
 import CLinux
 import CSeccomp
 import Glibc
-public import Sandbox
+public import Policies
 public import Syscall
 
 /// A policy that could not be compiled.
