@@ -7,7 +7,9 @@ PROGRAMS := locum locum-node locum-control locum-import locum-zygote locum-eval 
 PREFIX ?= /usr/local
 DESTDIR ?=
 VENV := .venv
-FUZZ_SECONDS ?= 60
+# For each fuzz target; its own build, because everything in it is instrumented.
+FUZZ_SECONDS ?= $(if $(LONG),600,60)
+FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
 
 .PHONY: help deps build debug test test-sandbox demo bench bench-memory fuzz install clean
@@ -57,8 +59,11 @@ bench-memory: build $(VENV)/.done ## A model larger than the memory, beside llam
 	@mkdir -p bench/out
 	LOCUM_BIN=bin $(PY) Tests/Benchmarks/memory.py bench/out
 
-fuzz: debug ## Random bytes at the parsers and sockets for a minute (FUZZ_SECONDS=60)
-	LOCUM_FUZZ_SECONDS=$(FUZZ_SECONDS) SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter Fuzz
+fuzz: deps ## Fuzz each parser for a minute (LONG=1: ten; TARGETS="gguf http": only these); findings in build/fuzz
+	LOCUM_FUZZER="$$($(SWIFT) -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p'\
+	)/clang/lib/linux/libclang_rt.fuzzer_no_main-$$(uname -m).a" \
+		$(SWIFT) build --product locum-fuzz --scratch-path $(FUZZ_BUILD) $(FLAGS)
+	Tests/Fuzz/run.py $(FUZZ_BUILD)/debug/locum-fuzz $(FUZZ_SECONDS) build/fuzz $(TARGETS)
 
 install: build ## Install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/locum $(DESTDIR)$(PREFIX)/share/locum/models
@@ -66,4 +71,4 @@ install: build ## Install below $(DESTDIR)$(PREFIX)
 	cp -r Runtime/Models/tales-moe $(DESTDIR)$(PREFIX)/share/locum/models/
 
 clean: ## Remove what was built
-	rm -rf .build bin bench/out $(VENV)
+	rm -rf .build $(FUZZ_BUILD) build bin bench/out $(VENV)

@@ -168,3 +168,25 @@ let package = Package(
             ]),
     ]
 )
+
+// `make fuzz` names libFuzzer's archive here. Then there is locum-fuzz, too, and what it links of Locum is built with
+// the instrumentation of libFuzzer and of AddressSanitizer, optimised. Other builds know nothing of it.
+if let fuzzer = Context.environment["LOCUM_FUZZER"] {
+    let instrumented: [SwiftSetting] = [.unsafeFlags(["-O", "-sanitize=fuzzer,address"])]
+    for target in package.targets where target.type == .regular {
+        target.swiftSettings = (target.swiftSettings ?? []) + instrumented
+        target.cSettings = (target.cSettings ?? []) + [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])]
+    }
+    package.targets += [
+        .target(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "locum-fuzz",
+            dependencies: [
+                "CFuzzer", "CLinux", "ControlPlane", "FunctionModel", "Gateway", "Kernels", "ModelImport", "Scheduler",
+                "Shard", "Template", "Tokenizer", "Wire", "Worker", nioCore, nioEmbedded, nioHTTP,
+            ], path: "Tests/Fuzz/Program", swiftSettings: strict + instrumented,
+            linkerSettings: [
+                .unsafeFlags(["-sanitize=address", "-use-ld=lld", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
+            ]),
+    ]
+}

@@ -59,9 +59,9 @@ extension Machine {
     private mutating func sum(_ left: Value, _ right: Value) throws(TemplateError) -> Value {
         switch (left, right) {
         case (.text(let a), .text(let b)): return try joined(a, b)
-        case (.list(let a), .list(let b)):
+        case (.list(let a, let depthA), .list(let b, let depthB)):
             try chargeList(a.count + b.count)
-            return .list(a + b)
+            return .list(a + b, depth: max(depthA, depthB))
         default:
             guard let a = left.number, let b = right.number else {
                 throw .failed(line, "\(left.kind) and \(right.kind) cannot be added")
@@ -109,7 +109,7 @@ extension Machine {
     private mutating func contains(_ whole: Value, _ part: Value) throws(TemplateError) -> Bool {
         switch (whole, part) {
         case (.text(let whole), .text(let part)): return try contains(whole.bytes, part.bytes)
-        case (.list(let items), _):
+        case (.list(let items, _), _):
             for item in items {
                 try charge(bytes: 0)
                 if try equal(item, part) { return true }
@@ -153,7 +153,7 @@ extension Machine {
 
     func item(of value: Value, _ key: Value) throws(TemplateError) -> Value {
         switch (value, key) {
-        case (.list(let items), .integer(let index)):
+        case (.list(let items, _), .integer(let index)):
             let index = index < 0 ? items.count + index : index
             return items.indices.contains(index) ? items[index] : .undefined(name: "[\(index)]")
         case (_, .text(let name)): return try part(of: value, String(decoding: name.bytes, as: UTF8.self))
@@ -162,7 +162,9 @@ extension Machine {
     }
 
     mutating func slice(of value: Value, _ lower: Value?, _ upper: Value?) throws(TemplateError) -> Value {
-        guard case .list(let items) = value else { throw .failed(line, "a slice of \(value.kind) is not possible") }
+        guard case .list(let items, let depth) = value else {
+            throw .failed(line, "a slice of \(value.kind) is not possible")
+        }
         func bound(_ value: Value?, _ missing: Int) throws(TemplateError) -> Int {
             guard let value else { return missing }
             if case .none = value { return missing }
@@ -172,7 +174,7 @@ extension Machine {
         let start = try bound(lower, 0)
         let end = try bound(upper, items.count)
         try chargeList(max(end - start, 0))
-        return .list(start < end ? Array(items[start..<end]) : [])
+        return .list(start < end ? Array(items[start..<end]) : [], depth: depth)
     }
 
     // Tests and filters.
@@ -192,7 +194,7 @@ extension Machine {
         switch filter {
         case .length, .count:
             switch value {
-            case .list(let items): return .integer(items.count)
+            case .list(let items, _): return .integer(items.count)
             case .text(let text):
                 try charge(bytes: text.bytes.count)
                 return .integer(String(decoding: text.bytes, as: UTF8.self).unicodeScalars.count)

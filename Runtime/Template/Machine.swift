@@ -6,6 +6,8 @@ struct Machine {
     private static let maximumStack = 4096
     private static let maximumLoops = 64
     private static let maximumItems = 1 << 20
+    /// Lists within lists: values are let go of one level within the other, on the stack of the process.
+    private static let maximumDepth = 16
     private static let bytesPerStep = 256
 
     private struct Loop {
@@ -72,7 +74,9 @@ struct Machine {
             guard stack.count >= operand else { throw .damaged("its stack is empty") }
             let items = Array(stack.suffix(operand))
             stack.removeLast(operand)
-            try push(.list(items))
+            let depth = 1 + (items.map(\.depth).max() ?? 0)
+            guard depth <= Self.maximumDepth else { throw .limit("it nests lists more than \(Self.maximumDepth) deep") }
+            try push(.list(items, depth: depth))
         case .negate: try push(negated(try pop()))
         case .not: try push(.boolean(!(try pop().isTrue)))
         case .jump: return true
@@ -121,7 +125,9 @@ struct Machine {
     }
 
     private mutating func push(_ value: Value) throws(TemplateError) {
-        guard stack.count < Self.maximumStack else { throw .damaged("its stack is full") }
+        guard stack.count < Self.maximumStack else {
+            throw .limit("it works with more than \(Self.maximumStack) values at once")
+        }
         stack.append(value)
     }
 
@@ -157,12 +163,12 @@ struct Machine {
     private mutating func beginLoop(_ value: Value) throws(TemplateError) -> Bool {
         let items: [Value]
         switch value {
-        case .list(let list): items = list
+        case .list(let list, _): items = list
         case .undefined: items = []
         default: throw .failed(line, "a loop over \(value.kind) is not possible")
         }
         guard let first = items.first else { return false }
-        guard loops.count < Self.maximumLoops else { throw .damaged("its loops are too deep") }
+        guard loops.count < Self.maximumLoops else { throw .limit("its loops are more than \(Self.maximumLoops) deep") }
         loops.append(Loop(items: items, index: 0, variables: [:]))
         try push(first)
         return true

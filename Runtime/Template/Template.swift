@@ -45,7 +45,7 @@ public struct Template {
         limits: RenderLimits = RenderLimits()
     ) throws(TemplateError) -> [Segment] {
         var variables: [String: Value] = [
-            "messages": .list(messages.map(Value.message)),
+            "messages": .list(messages.map(Value.message), depth: 1),
             "add_generation_prompt": .boolean(addGenerationPrompt),
         ]
         if let bosToken { variables["bos_token"] = .text(MarkedText(bosToken)) }

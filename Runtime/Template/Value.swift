@@ -12,7 +12,8 @@ enum Value {
     case boolean(Bool)
     case integer(Int)
     case text(MarkedText)
-    case list([Value])
+    /// `depth`: lists within lists, 1 for one that holds none.
+    case list([Value], depth: Int)
     case message(ChatMessage)
     case loop(index: Int, count: Int)
 
@@ -23,9 +24,14 @@ enum Value {
         case .boolean(let value): value
         case .integer(let value): value != 0
         case .text(let text): !text.bytes.isEmpty
-        case .list(let items): !items.isEmpty
+        case .list(let items, _): !items.isEmpty
         case .message, .loop: true
         }
+    }
+
+    /// How deep its lists are nested; 0 for other values.
+    var depth: Int {
+        if case .list(_, let depth) = self { depth } else { 0 }
     }
 
     /// The value as a number; Python counts booleans among them.

@@ -31,6 +31,10 @@
             let token = Int32(tables.word(row))
             let flags = AddedFlags(rawValue: tables.word(row + 4))
             let entry = AddedTokenFinder.Entry(token: token, flags: flags, content: tables.tokenBytes(Int(token)))
+            // A part of a character would be found within characters and leave halves of them to the scanner.
+            guard String(validating: entry.content, as: UTF8.self) != nil else {
+                throw .damaged("added token \(token) is not UTF-8")
+            }
             if flags.contains(.normalized) { later.append(entry) } else { first.append(entry) }
             if flags.contains(.special) { specials.append(token) }
         }

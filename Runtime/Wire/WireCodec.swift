@@ -138,7 +138,8 @@ public struct WireReader: Sendable {
             throw failure("a list of \(count) elements is too long")
         }
         var result: [T] = []
-        result.reserveCapacity(count)
+        // Elements may take much more memory than bytes: what is believed of the count is little.
+        result.reserveCapacity(min(count, 1024))
         for _ in 0..<count { result.append(try each(&self)) }
         return result
     }

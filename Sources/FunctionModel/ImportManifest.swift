@@ -115,14 +115,27 @@ public struct ImportManifest: Codable, Sendable, Equatable {
         func require(_ holds: Bool, _ reason: @autoclosure () -> String) throws(ManifestError) {
             if !holds { throw ManifestError(reason: reason()) }
         }
-        for (name, value) in [
-            ("parameters", parameters), ("context", context), ("hidden", hidden), ("layers", layers),
-            ("vocabulary", vocabulary), ("bytes", bytes),
+        // Beyond every model, and so small that sums and products of them stay far from an overflow, which would end
+        // control.
+        for (name, value, range) in [
+            ("parameters", parameters, 1...(1 << 50)), ("context", context, 1...(1 << 24)),
+            ("hidden", hidden, 1...(1 << 16)), ("layers", layers, 1...1024), ("vocabulary", vocabulary, 1...(1 << 20)),
+            ("bytes", bytes, 1...(1 << 58)), ("experts", experts, 0...4096),
+            ("experts_per_token", expertsPerToken, 0...4096),
+            ("sequence_bytes_per_token", sequenceBytesPerToken, 0...(1 << 30)),
+            ("router_overhead_bytes", routerOverhead, 0...(1 << 42)),
+            ("the number of end tokens", eosTokens.count, 0...64),
         ] {
-            try require(value > 0, "\(name) is \(value)")
+            try require(
+                range.contains(value), "\(name) is \(value), not within \(range.lowerBound) to \(range.upperBound)")
         }
-        try require(sequenceBytesPerToken >= 0 && routerOverhead >= 0, "a negative size")
-        try require(experts >= 0 && expertsPerToken >= 0, "a negative number of experts")
+        // They end up on terminals.
+        for (name, value) in [
+            ("architecture", architecture), ("source_format", sourceFormat), ("quantization", quantization),
+            ("kv_type", kvType),
+        ] {
+            try require(Self.isWord(value), "\(name) is not a word of A-Z a-z 0-9 '_' and '-'")
+        }
         try require(!functions.isEmpty, "it has no functions")
         try require(
             functions.count <= Self.mostFunctions, "\(functions.count) functions, more than \(Self.mostFunctions)")
@@ -136,15 +149,22 @@ public struct ImportManifest: Codable, Sendable, Equatable {
             try require(
                 function.shard >= 0 && function.shard < shards,
                 "\(function.name) has shard \(function.shard) of \(shards)")
-            try require(function.bytes > 0, "\(function.name) has \(function.bytes) bytes")
-            try require(isRouter == (function.experts == 0), "\(function.name) has \(function.experts) experts")
+            try require((1...(1 << 42)).contains(function.bytes), "\(function.name) has \(function.bytes) bytes")
+            try require(
+                isRouter ? function.experts == 0 : (1...(1 << 20)).contains(function.experts),
+                "\(function.name) has \(function.experts) experts")
         }
     }
 
     private static func isFunctionName(_ name: String) -> Bool {
-        (1...40).contains(name.utf8.count)
-            && name.utf8.allSatisfy {
+        name.utf8.count <= 40 && isWord(name) && !name.utf8.contains(UInt8(ascii: "_"))
+    }
+
+    private static func isWord(_ text: String) -> Bool {
+        (1...64).contains(text.utf8.count)
+            && text.utf8.allSatisfy {
                 (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D
+                    || $0 == 0x5F
             }
     }
 }

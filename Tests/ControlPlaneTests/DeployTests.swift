@@ -157,6 +157,30 @@ import Wire
         #expect(await controller.models() == before)
     }
 
+    @Test("A manifest of sizes that overflow when they are added up is rejected, and control goes on")
+    func overflows() async throws {
+        let (controller, node) = try await plane()
+        let before = await controller.models()
+        typealias Edit = @Sendable (inout ImportManifest) -> Void
+        let edits: [Edit] = [
+            { ($0.sequenceBytesPerToken, $0.context) = (1 << 40, 1 << 24) }, { $0.context = .max },
+            { $0.routerOverhead = .max }, { $0.functions[0].bytes = .max },
+            { for index in $0.functions.indices { $0.functions[index].bytes = .max / 2 } },
+            { $0.functions[1].experts = .max }, { $0.parameters = .max }, { $0.bytes = .max },
+            { $0.eosTokens = Array(repeating: 1, count: 65) }, { $0.architecture = "\u{1B}[2J" },
+            { $0.quantization = "" },
+        ]
+        for (index, edit) in edits.enumerated() {
+            var bad = draft()
+            edit(&bad.manifest)
+            guard case .rejected(_, "bad_manifest", _)? = try await deploy(node, bad, number: UInt32(index + 1)) else {
+                Issue.record("edit \(index) was accepted")
+                continue
+            }
+        }
+        #expect(await controller.models() == before)
+    }
+
     @Test("When the registry cannot be written the CLI is told, and the old revision stays")
     func storeFails() async throws {
         let store = MemoryStore()

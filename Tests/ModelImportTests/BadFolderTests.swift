@@ -13,6 +13,14 @@ import Testing
     @Test("A folder with bad weights is refused", arguments: weights)
     func weight(_ bad: BadInput) throws { try bad.check(try ModelFiles.folder("qwen2moe")) }
 
+    @Test("More functions than a deployment may have are refused before anything is made of them")
+    func functions() throws {
+        let bad = Self.config("too many", .badOptions, ["functions of experts", "--experts-per-function"]) {
+            ($0["num_hidden_layers"], $0["num_experts"]) = (256, 4096)
+        }
+        try bad.check(try ModelFiles.folder("qwen2moe"), ImportOptions(expertsPerFunction: 1))
+    }
+
     @Test("A folder with a bad index is refused", arguments: indices)
     func index(_ bad: BadInput) throws {
         var files = try ModelFiles.folder("qwen2moe")
@@ -54,6 +62,9 @@ import Testing
         }
         BadInput("deep nesting", .badJSON, ["config.json", "nested"]) {
             $0.files["config.json"] = Array(("{\"x\":" + String(repeating: "[", count: 100_000)).utf8)
+        }
+        config("experts without number", .badConfig, ["experts over all layers"]) {
+            ($0["num_hidden_layers"], $0["num_experts"]) = (1024, 4096)
         }
         BadInput("a huge config.json", .tooLarge, ["config.json"]) {
             $0.files["config.json"] = [UInt8](repeating: 0x20, count: 5 << 20)

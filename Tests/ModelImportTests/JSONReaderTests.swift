@@ -57,6 +57,19 @@ import Testing
         #expect(throws: ImportError.self) { try read("1e999") { json throws(ImportError) in try json.double() } }
     }
 
+    @Test("Keys without number are refused, however they are nested, and those of closed objects do not count")
+    func manyKeys() throws {
+        func skip(_ text: String) throws {
+            var json = JSONReader(file: "x.json", bytes: Array(text.utf8))
+            json.mostKeys = 3
+            try json.document { json throws(ImportError) in try json.skip() }
+        }
+        try skip(#"[{"a":1,"b":1},{"a":{"c":1},"b":{"c":1}},{"a":1,"b":1,"c":1}]"#)
+        for text in [#"{"a":1,"b":1,"c":1,"d":1}"#, #"{"a":1,"b":{"a":1,"b":1}}"#] {
+            #expect(throws: ImportError.self) { try skip(text) }
+        }
+    }
+
     @Test("Keys that differ only in their normal form are two keys")
     func normalForms() throws {
         var keys = 0

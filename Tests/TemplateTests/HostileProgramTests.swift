@@ -61,6 +61,24 @@ import Testing
         #expect(opened > 0)
     }
 
+    @Test("lists in lists without end are refused, not let go of level by level until the stack is full")
+    func nestedLists() throws {
+        let level = "{%set x=[x]%}"
+        let source = try Template.compile(source: "{%set x=[]%}" + String(repeating: level, count: 20_000))
+        // Back from behind the level to its beginning, which no template says.
+        var endless = try Template.compile(source: "{%set x=[]%}" + level)
+        endless[16] += 1
+        endless += [31, 1, 0, 0, 0xFC, 0xFF, 0xFF, 0xFF]
+        for program in [source, endless] {
+            let template = try Template(program)
+            let error = #expect(throws: TemplateError.self) {
+                try template.render(messages: [], addGenerationPrompt: false)
+            }
+            #expect(error?.code == "template_limit")
+            #expect(error?.message.contains("nests lists") == true)
+        }
+    }
+
     @Test("a program is opened from mapped memory as well")
     func mapped() throws {
         let template = try Template.compile(source: "{{ 'a' }}").withUnsafeBytes { try Template($0) }

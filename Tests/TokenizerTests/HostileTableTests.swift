@@ -40,6 +40,17 @@ import Tokenizer
         #expect(refused > 3000)
     }
 
+    @Test("tables whose added token is half a character are refused")
+    func halfCharacter() throws {
+        let tables = try TokenizerDefinition(
+            tokens: byteVocabulary(), merges: [], added: [AddedToken(id: 256, content: "!", special: false)],
+            preTokenizer: .qwen2, normalizesNFC: false
+        ).encodeTables()
+        _ = try LoadedTokenizer(tables)
+        let bad = tables.dropLast() + [0xC3]
+        #expect(throws: TokenizerError.self) { try LoadedTokenizer(Array(bad)) }
+    }
+
     @Test("tables of noise behind a good header are refused or harmless")
     func noise() throws {
         let tables = try tables()

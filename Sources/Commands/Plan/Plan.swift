@@ -93,7 +93,10 @@ struct Plan: ParsableCommand {
         let options = DeployOptions(
             name: "plan", expertsPerFunction: expertsPerFunction, context: context ?? 0, planOnly: true)
         let text = try Deployment(daemon.folder).run(options, try SourceFiles.open(source))
-        return try ImportManifest(json: Data(text.utf8))
+        let manifest = try ImportManifest(json: Data(text.utf8))
+        // Written by the process that read the model's files, so it is checked as control does.
+        try manifest.validate(shards: manifest.functions.count)
+        return manifest
     }
 
     private func show(_ report: Report, _ model: SpeedModel, _ budget: Int) {

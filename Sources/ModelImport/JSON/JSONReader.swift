@@ -20,6 +20,10 @@ struct JSONReader {
     private var depth = 0
     private var path: [String] = []
     private static let deepest = 64
+    /// Keys of the objects that are open, which are kept to find one that stands twice.
+    private var openKeys = 0
+    /// More than any vocabulary has; without it a file of a hundred megabytes takes several times as much memory.
+    var mostKeys = 1 << 21
 
     init(file: String, bytes: [UInt8]) { (self.file, self.bytes) = (file, bytes) }
 
@@ -63,10 +67,15 @@ struct JSONReader {
             skipBlanks()
             guard at < bytes.count, bytes[at] == UInt8(ascii: ":") else { throw broken("a colon is missing") }
             at += 1
+            openKeys += 1
+            guard openKeys <= mostKeys else {
+                throw ImportError(.tooLarge, "\(place): more than \(mostKeys) keys in one object; the file is damaged")
+            }
             path.append(key)
             try body(&self, key)
             path.removeLast()
         }
+        openKeys -= seen.count
         depth -= 1
     }
 

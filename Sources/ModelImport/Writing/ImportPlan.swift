@@ -34,9 +34,23 @@ struct ImportPlan {
     init(_ model: LoadedModel, _ options: ImportOptions) throws(ImportError) {
         self.model = model
         try options.validate()
+        // Before lists as long are made of a few digits in a file.
+        let experts = model.config.isMoE.count { $0 } * model.config.expertCount
+        guard experts <= FunctionMap.mostExperts else {
+            throw ImportError(
+                .badConfig,
+                "\(model.configFile): \(experts) experts over all layers, more than \(FunctionMap.mostExperts); the file "
+                    + "is damaged or of another kind of model")
+        }
         let groups = ExpertGroup.groups(
             isMoE: model.config.isMoE, experts: model.config.expertCount,
             layersPerFunction: options.layersPerFunction, expertsPerFunction: options.expertsPerFunction)
+        guard groups.count < ImportManifest.mostFunctions else {
+            throw ImportError(
+                .badOptions,
+                "\(model.configFile): \(groups.count) functions of experts, more than \(ImportManifest.mostFunctions - 1); put more experts into "
+                    + "each with --experts-per-function or --layers-per-function")
+        }
         config = try options.complete(model, groups)
         var locator = TensorLocator(model)
         var builder = Builder(quantize: options.quantize)

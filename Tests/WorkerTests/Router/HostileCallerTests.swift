@@ -1,5 +1,5 @@
 // Bytes of strangers at a router: whatever a caller sends, the router goes on, a well-behaved caller's answer is
-// the same, and nothing is left behind. LOCUM_FUZZ_SECONDS makes it last.
+// the same, and nothing is left behind. What single frames can do to their readers is `make fuzz`'s to find.
 import Glibc
 import Syscall
 import Testing
@@ -7,22 +7,14 @@ import Wire
 
 @testable import Worker
 
-@Suite("Fuzz: router")
-struct RouterFuzzTests {
-    private var seconds: Double {
-        guard let value = getenv("LOCUM_FUZZ_SECONDS") else { return 1 }
-        return Double(String(cString: value)) ?? 1
-    }
-
+@Suite struct HostileCallerTests {
     @Test("Frames that are cut, altered, mixed or made up end at most their caller")
     func frames() throws {
         var random = SystemRandomNumberGenerator()
         let bench = try RouterBench(context: 64)
         let spec = GenerateSpec(prompt: .tokens([1, 2, 3]), maxTokens: 20, topLogprobs: 2, ignoresEnd: true)
         let expected = try RouterBench(context: 64).run(spec)
-        let deadline = ContinuousClock.now + .seconds(seconds)
-        var rounds = 0
-        while ContinuousClock.now < deadline {
+        for _ in 0..<20 {
             let good = try bench.caller()
             try good.start(1, spec)
             let bad = try bench.caller()
@@ -38,9 +30,7 @@ struct RouterFuzzTests {
             shutdown(good.socket.raw, Int32(SHUT_RDWR))
             bench.turn(2)
             #expect(bench.meter.active == 0 && bench.server.callers.isEmpty && !bench.over)
-            rounds += 1
         }
-        #expect(rounds > 0)
     }
 
     private func valid(_ random: inout SystemRandomNumberGenerator) -> [UInt8] {
