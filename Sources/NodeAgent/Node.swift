@@ -54,6 +54,8 @@ public final class Node {
     private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String)] = []
     private var signals: Descriptor?
     private var lifeline: Descriptor?
+    /// Why it ended by itself.
+    public private(set) var failure: NodeAgentError?
     /// The next look at what the daemons take.
     var measuring: EventLoop.Timer?
     /// When memory is given back, unless something comes up.
@@ -113,7 +115,11 @@ public final class Node {
         zygote.onDeath = { [unowned self] reason in
             if state == .running { log(reason) }
             instancesDied(reason)
-            sayHello()
+            // A host where no zygote ever came up serves nobody; whoever started this node should hear that at once.
+            guard zygote.features == nil, state == .running else { return }
+            failure = NodeAgentError(
+                code: "sandbox", message: "no worker can run here; `locum doctor` says what this host lacks")
+            end()
         }
         zygote.onStopped = { [unowned self] in finish() }
         instances.onReady = { [unowned self] in instanceReady($0) }
