@@ -107,3 +107,11 @@ void locum_map_blocks_from(int bytes) {
     mallopt(M_MMAP_THRESHOLD, bytes);
     mallopt(M_TRIM_THRESHOLD, 2 * bytes);
 }
+
+#ifndef PR_SCHED_CORE
+#define PR_SCHED_CORE 62
+#endif
+int locum_core_scheduling(void) {
+    uint64_t cookie = 0;
+    return prctl(PR_SCHED_CORE, 0 /* PR_SCHED_CORE_GET */, 0, 0 /* this thread */, &cookie);
+}

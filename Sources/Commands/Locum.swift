@@ -18,7 +18,7 @@ public struct Locum: ParsableCommand {
         version: LocumVersion.text,
         subcommands: [
             Up.self, Plan.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Generate.self,
-            Chat.self, Invoke.self, Processes.self, Evict.self, Status.self, Trace.self, VersionCommand.self,
+            Chat.self, Invoke.self, Processes.self, Evict.self, Status.self, Doctor.self, Trace.self, VersionCommand.self,
         ])
 
     public init() {}

@@ -60,6 +60,8 @@ public final class Node {
     private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String)] = []
     private var signals: Descriptor?
     private var lifeline: Descriptor?
+    /// Why it ended by itself.
+    public private(set) var failure: NodeAgentError?
     /// The next look at what the daemons take.
     var measuring: EventLoop.Timer?
     /// When memory is given back, unless something comes up.
@@ -120,7 +122,11 @@ public final class Node {
         zygotes.onDeath = { [unowned self] ids, reason in
             if state == .running { log(reason) }
             instancesDied(ids, reason)
-            sayHello()
+            // A host where no zygote ever came up serves nobody; whoever started this node should hear that at once.
+            guard zygotes.features == nil, state == .running else { return }
+            failure = NodeAgentError(
+                code: "sandbox", message: "no worker can run here; `locum doctor` says what this host lacks")
+            end()
         }
         zygotes.onStopped = { [unowned self] in finish() }
         instances.onReady = { [unowned self] in instanceReady($0) }

@@ -146,8 +146,6 @@ final class ZygoteSupervisor {
         waiting = []
         lastWords = ""
         state = .stopped
-        // A zygote that never came up leaves nothing in force; it is said so rather than nothing at all.
-        if features == nil { features = [Feature(name: "zygote", state: "failing: \(reason)")] }
         onDeath(reason)
         if stopping || isRetired { return onStopped() }
         state = .pausing(loop.after(pause) { [weak self] in self?.start() })

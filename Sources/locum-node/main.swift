@@ -39,7 +39,8 @@ func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
         throw NodeAgentError(
             code: "usage",
             message:
-                "usage: locum-node --data DIR [--memory BYTES] [--prediction on|off] [--lifeline FD] [--node-id NAME]")
+                "usage: locum-node --data DIR [--memory BYTES] [--prediction on|off] [--lifeline FD] [--node-id NAME]\n"
+                + "       locum-node --check")
     }
     return options
 }
@@ -49,7 +50,18 @@ func say(_ text: String) {
     _ = write(2, line, line.count)
 }
 
+/// Tells what `NodeCheck` finds, a line for each: name, tab, state.
+func checkHost() throws {
+    try NodeCheck.run(try Launcher(programs: try Process.folderOfThisProgram())) { name, state in
+        print("\(name)\t\(state)")
+    }
+}
+
 do {
+    if CommandLine.arguments.dropFirst().elementsEqual(["--check"]) {
+        try checkHost()
+        exit(0)
+    }
     var options = try options(CommandLine.arguments)
     Process.keepSmall()
     Process.wakeQuickly()
@@ -60,6 +72,7 @@ do {
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
     try node.watchForEnd()
     try loop.run()
+    if let failure = node.failure { throw failure }
 } catch let error as NodeAgentError {
     say(error.message)
     exit(error.code == "usage" ? 64 : 1)

@@ -118,6 +118,8 @@ int locum_take_short_turns(uint64_t nanoseconds);
 /// Starts a detached thread on a small stack (bytes, rounded up to pages) and runs body(argument).
 int locum_thread_start(void (*body)(void *), void *argument, size_t stack);
 void locum_set_thread_name(const char *name);
+/// Whether cores can be kept from strangers (PR_SCHED_CORE). EINVAL: not in this kernel; ENODEV: no hyperthreads.
+int locum_core_scheduling(void);
 /// One malloc arena for all threads of this process (M_ARENA_MAX), so that lanes cost no heap of their own.
 void locum_single_arena(void);
 /// Blocks of `bytes` and more get a mapping of their own and leave nothing in the heap when they are freed; the

@@ -29,7 +29,10 @@ enum DiskProbe {
     }
 
     /// Bytes per second of these files, up to some hundred megabytes.
-    static func bytesPerSecond(_ paths: [String]) -> Double {
+    static func bytesPerSecond(_ paths: [String]) -> Double { measured(paths) ?? assumed }
+
+    /// The same; nil where there was too little to read.
+    static func measured(_ paths: [String]) -> Double? {
         var (read, spent): (Int, UInt64) = (0, 0)
         for path in paths where read < most && spent < longest {
             let raw = open(path, O_RDONLY | O_CLOEXEC)
@@ -52,7 +55,7 @@ enum DiskProbe {
                 offset += count
             }
         }
-        guard read >= 1 << 20, spent > 0 else { return assumed }
+        guard read >= 1 << 20, spent > 0 else { return nil }
         return Double(read) / (Double(spent) / 1e9)
     }
 }
