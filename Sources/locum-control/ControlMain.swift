@@ -21,6 +21,10 @@ enum ControlMain {
         do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
             leave(error.description, code: 64)
         }
+        if let form = arguments.repair {
+            do { try Repair.run(data: arguments.data, json: form == "json") } catch { leave("\(error)", code: 1) }
+            exit(0)
+        }
         let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
         raiseDescriptorLimit()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
