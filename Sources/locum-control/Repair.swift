@@ -68,7 +68,7 @@ enum Repair {
     private static func text(_ report: RepairReport, _ path: String) -> String {
         guard let damage = report.damage else {
             return
-                "\(path) holds together, and so do the shards of all \(report.saved.count) models; nothing was changed\n"
+                "\(path) holds together, and so do the shards of its \(report.saved.count) models; nothing was changed\n"
         }
         var text = "found: \(damage)\n"
         for name in report.saved { text += "saved: \(name)\n" }

@@ -169,7 +169,8 @@ import Wire
         #expect(await controller.models().first?.revision == 1)
     }
 
-    @Test("Where nobody knows whether the registry has a deployment, its shards stay until the registry is written again")
+    @Test(
+        "Where nobody knows whether the registry has a deployment, its shards stay until the registry is written again")
     func inDoubt() async throws {
         let store = MemoryStore()
         let (_, node) = try await plane(store)

@@ -1,7 +1,7 @@
-"""kill -9 of any process of Locum but `locum up`, again and again, under four clients that try again only when they lose
-their connection: every text is right, no deployment is lost, and a new client is served within two seconds each time.
+"""kill -9 of any process of Locum but `locum up`, again and again, under four clients that try again only when they
+lose their connection: every text is right, no deployment is lost, and a new client is served within two seconds.
 
-45 s in `make test`, ten minutes with LOCUM_LONG=1; LOCUM_SEED chooses whom it hits and when."""
+45 s in `make test`, ten minutes with LOCUM_LONG=1, or LOCUM_SECONDS; LOCUM_SEED chooses whom it hits and when."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from collections import Counter
 
 from daemon import NANO, TALES, Daemon, alive, children, name_of, wait_for
 
-SECONDS = 600 if os.environ.get("LOCUM_LONG") else 45
+SECONDS = int(os.environ.get("LOCUM_SECONDS") or (600 if os.environ.get("LOCUM_LONG") else 45))
 SEED = int(os.environ.get("LOCUM_SEED", "1"))
 GROUPS = ("--experts-per-function", "all")
 #: `locum up` takes five deaths of a daemon within ten seconds for one that cannot live.
@@ -59,8 +59,8 @@ class Load:
         self.questions = []
         for i in range(8):
             body = {
-                "model": "tales", "prompt": f"Once upon a time there were {i + 2} brothers who", "max_tokens": 24 + 8 * i,
-                "temperature": 0.8 if i % 2 else 0, "seed": i, "stream": i % 4 > 1, "ignore_eos": True}
+                "model": "tales", "prompt": f"Once upon a time there were {i + 2} brothers who",
+                "max_tokens": 24 + 8 * i, "temperature": 0.8 if i % 2 else 0, "seed": i, "stream": i % 4 > 1, "ignore_eos": True}
             self.questions.append((body, ask(daemon, body)))
         self.ended = threading.Event()
         self.counts: Counter[str] = Counter()
@@ -116,7 +116,9 @@ class Deployer:
         while not self.ended.is_set():
             before = self.state
             after = {None: "Q4_0", "Q4_0": "Q8_0", "Q8_0": None}[before]
-            command = ["rm", "guest"] if after is None else ["deploy", str(self.sources[after]), "--name", "guest", *GROUPS]
+            command = ["rm", "guest"]
+            if after:
+                command = ["deploy", str(self.sources[after]), "--name", "guest", *GROUPS]
             done = subprocess.run(
                 [str(self.daemon.bin / "locum"), *command, "--data", str(self.daemon.data)], capture_output=True,
                 text=True, timeout=60)
