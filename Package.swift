@@ -108,14 +108,18 @@ let package = Package(
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
         trusted(
             "Commands",
-            ["Kernels", "Scheduler", "FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux", arguments]),
+            [
+                "Kernels", "Scheduler", "FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux",
+                arguments,
+                crypto,
+            ]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
         program("locum-node", ["NodeAgent", "Sandbox", "Syscall"]),
         program(
             "locum-control",
             [
                 "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Policies", "Sandbox",
-                "SeccompCompiler", "Syscall", nioCore, nioPosix, logging,
+                "SeccompCompiler", "ShardStore", "Syscall", nioCore, nioPosix, logging,
             ]),
         program("locum", ["Commands", arguments]),
         // Development tools; not installed.

@@ -3,10 +3,12 @@ the end for what it must not leave behind. LOCUM_BIN names the folder of the pro
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -86,6 +88,8 @@ class Daemon:
     def __init__(self, data: Path, *options: str, user: int | None = None, bin: Path = BIN):
         self.data, self.bin, self.user = data, bin, user
         self.options = options
+        #: Beside the test's own, for `locum up` and what it starts.
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.errors: list[str] = []
@@ -96,7 +100,8 @@ class Daemon:
     def start(self, listen: str = "127.0.0.1:0", wait: float = 30) -> "Daemon":
         command = [str(self.bin / "locum"), "up", "--data", str(self.data), "--listen", listen, *self.options]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **self._as_user()
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **self.environment}, **self._as_user()
         )
         lines: queue.Queue[str | None] = queue.Queue()
 
@@ -126,6 +131,18 @@ class Daemon:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def kill_all(self):
+        """kill -9 of `locum up` and everything below it: all that a power cut leaves of processes."""
+        assert self.process
+        below = children(self.process.pid)
+        self.kill()
+        for pid in below:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_for(lambda: not any(alive(pid) for pid in below), 5, "all processes gone")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it in order and checks what it must leave behind: nothing."""
@@ -170,6 +187,20 @@ class Daemon:
 
     def deploy(self, source: Path | str, *options: str):
         return self.json("deploy", str(source), *options, timeout=300)
+
+    def admin(self, method: str, path: str, timeout: float = 20) -> tuple[int, object]:
+        """A request on the administration socket, without a process of its own: status and answer."""
+        connection = http.client.HTTPConnection("localhost", timeout=timeout)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.settimeout(timeout)
+            connection.sock.connect(str(self.data / "run/admin.sock"))
+            body = "{}" if method == "POST" else None
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+        finally:
+            connection.close()
 
     def ps(self) -> list[dict]:
         return self.json("ps")

@@ -17,8 +17,9 @@ public struct Locum: ParsableCommand {
             """,
         version: LocumVersion.text,
         subcommands: [
-            Up.self, Plan.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Generate.self,
-            Chat.self, Invoke.self, Processes.self, Evict.self, Status.self, Doctor.self, Trace.self, VersionCommand.self,
+            Up.self, Plan.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Backup.self,
+            Restore.self, Repair.self, Generate.self, Chat.self, Invoke.self, Processes.self, Evict.self, Status.self,
+            Doctor.self, Trace.self, VersionCommand.self,
         ])
 
     public init() {}

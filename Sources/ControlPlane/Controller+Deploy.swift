@@ -32,6 +32,8 @@ extension Controller {
             retain()
         } catch {
             logger.error("deployment of \(options.name) failed: \(error.message)")
+            // Before node hears of the failure and collects what was written for it.
+            if !doubtful.isEmpty { retain() }
             send([.rejected(deployment: deployment, code: error.code, message: error.message)])
         }
     }
@@ -89,8 +91,10 @@ extension Controller {
         }
         let model: ModelRecord
         do throws(StoreError) { model = try store.deploy(draft) } catch {
+            if error.code == "in_doubt" { doubtful.formUnion(draft.digests) }
             throw ControlFailure(code: error.code, message: error.message)
         }
+        doubtful = []
         catalog.put(model)
         replaceInstances(of: model)
         let before = Set(old?.functions.map(\.id) ?? [])
@@ -124,6 +128,7 @@ extension Controller {
         do throws(StoreError) { removed = try store.remove(model: name) } catch {
             throw ControlFailure(code: error.code, message: error.message)
         }
+        doubtful = []
         guard removed else { throw unknown("model", name) }
         catalog.remove(name)
         logger.info("removed \(name)")

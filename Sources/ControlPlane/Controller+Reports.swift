@@ -127,6 +127,11 @@ extension Controller {
             sandbox: Dictionary(features.map { ($0.name, $0.state) }, uniquingKeysWith: { first, _ in first }))
     }
 
+    /// `locum backup`: what is deployed at this moment. Shards never change, so whoever has these names has it all.
+    public func backup() -> BackupIndex {
+        BackupIndex(locum: settings.version, models: catalog.sorted.map(BackupIndex.Model.init))
+    }
+
     /// A sequence found its model's router linked already.
     func countWarm() { statistics.warmAcquisitions += 1 }
 

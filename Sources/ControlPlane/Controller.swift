@@ -88,6 +88,9 @@ public actor Controller {
     /// Functions whose last instance found its shard bad.
     var faulty: Set<UInt64> = []
     var crashLoops = CrashLoops()
+    /// Shards of deployments that failed and may be found registered after a restart; until the next word of the
+    /// registry, which settles that, they stay.
+    var doubtful: Set<[UInt8]> = []
     /// What the first token took when a model's router had to be started last.
     var firstTokens: [String: FirstToken] = [:]
     /// Looks at idle instances; exists only while there are instances.

@@ -4,7 +4,8 @@ public import FunctionModel
 
 /// A registry that could not do what was asked.
 public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Stable: `locked`, `damaged`, `disk_full`, `io`.
+    /// Stable: `locked`, `damaged`, `newer`, `disk_full`, `io`, and `in_doubt`: it failed, and may be found done after
+    /// a restart all the same.
     public let code: String
     public let message: String
     public init(code: String, message: String) { (self.code, self.message) = (code, message) }

@@ -6,14 +6,12 @@ import GRDB
 
 extension SQLiteRegistry {
     public func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
-        let record = try run { queue in
-            try queue.write { db in
-                let old = try Row.fetchOne(db, sql: "SELECT * FROM models WHERE name = ?", arguments: [draft.name])
-                    .map { try Self.model($0, db) }
-                let record = try Self.record(draft, replacing: old, db)
-                try Self.write(record, db)
-                return record
-            }
+        let record = try write { db in
+            let old = try Row.fetchOne(db, sql: "SELECT * FROM models WHERE name = ?", arguments: [draft.name])
+                .map { try Self.model($0, db) }
+            let record = try Self.record(draft, replacing: old, db)
+            try Self.write(record, db)
+            return record
         }
         keepReserve()
         return record
@@ -43,10 +41,10 @@ extension SQLiteRegistry {
             deployedAt: draft.deployedAt, node: draft.node, functions: functions)
     }
 
-    private static func write(_ record: ModelRecord, _ db: Database) throws {
+    static func write(_ record: ModelRecord, _ db: Database) throws {
         try db.execute(sql: "DELETE FROM models WHERE name = ?", arguments: [record.name])
         try db.execute(
-            sql: "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)",
+            sql: "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, 0)",
             arguments: [
                 record.name, record.revision, try text(record.manifest), try text(record.options), record.deployedAt,
                 record.node,
@@ -58,28 +56,39 @@ extension SQLiteRegistry {
                 Data(function.digest), function.bytes, function.experts, function.node,
             ])
         }
+        try sign(record.name, db)
     }
 
     static func model(_ row: Row, _ db: Database) throws -> ModelRecord {
-        let name: String = row["name"]
-        let functions = try Row.fetchAll(
-            db, sql: "SELECT * FROM functions WHERE model = ? ORDER BY position", arguments: [name]
-        ).map { row in
-            let digest: Data = row["digest"]
-            let id: Int64 = row["id"]
-            let runtime: String = row["runtime"]
-            return FunctionRecord(
-                id: UInt64(bitPattern: id), model: name, index: row["position"], name: row["name"],
-                runtime: runtime == "router" ? .router : .expert, digest: Array(digest), bytes: row["bytes"],
-                experts: row["experts"], node: row["node"])
+        let name = try row.decode(String.self, forColumn: "name")
+        let functions = try functions(of: name, db)
+        guard try row.decode(Int64.self, forColumn: "checksum") == checksum(row, functions) else {
+            throw corrupt("what it says of model \(name) does not agree with its checksum")
+        }
+        return try model(row, functions)
+    }
+
+    /// The record that rows hold, whatever they say; nothing traps on a value of another type.
+    static func model(_ row: Row, _ functions: [Row]) throws -> ModelRecord {
+        let name = try row.decode(String.self, forColumn: "name")
+        let records = try functions.map { function in
+            FunctionRecord(
+                id: UInt64(bitPattern: try function.decode(Int64.self, forColumn: "id")), model: name,
+                index: try function.decode(forColumn: "position"), name: try function.decode(forColumn: "name"),
+                runtime: try function.decode(String.self, forColumn: "runtime") == "router" ? .router : .expert,
+                digest: Array(try function.decode(Data.self, forColumn: "digest")),
+                bytes: try function.decode(forColumn: "bytes"), experts: try function.decode(forColumn: "experts"),
+                node: try function.decode(forColumn: "node"))
         }
         let decoder = JSONDecoder()
-        let (manifest, options): (String, String) = (row["manifest"], row["options"])
+        let manifest = Data(try row.decode(String.self, forColumn: "manifest").utf8)
+        let options = Data(try row.decode(String.self, forColumn: "options").utf8)
         return ModelRecord(
-            name: name, revision: row["revision"],
-            manifest: try decoder.decode(ImportManifest.self, from: Data(manifest.utf8)),
-            options: try decoder.decode(DeployRecord.self, from: Data(options.utf8)), deployedAt: row["deployed_at"],
-            node: row["node"], functions: functions)
+            name: name, revision: try row.decode(forColumn: "revision"),
+            manifest: try decoder.decode(ImportManifest.self, from: manifest),
+            options: try decoder.decode(DeployRecord.self, from: options),
+            deployedAt: try row.decode(forColumn: "deployed_at"), node: try row.decode(forColumn: "node"),
+            functions: records)
     }
 
     private static func text(_ value: some Encodable) throws -> String {

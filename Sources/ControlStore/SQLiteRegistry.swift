@@ -26,23 +26,53 @@ public final class SQLiteRegistry: RegistryStore {
     }
 
     private static func open(_ path: String) throws(StoreError) -> DatabaseQueue {
+        try refuseLoss(path)
         keepPrivate(path)
         var configuration = Configuration()
         configuration.journalMode = .wal
         configuration.foreignKeysEnabled = true
         do {
             let queue = try DatabaseQueue(path: path, configuration: configuration)
+            let found = try queue.read { try Int.fetchOne($0, sql: "PRAGMA user_version") ?? 0 }
+            guard found <= schema else { throw newer(found, path) }
             try queue.writeWithoutTransaction { db in
                 // After opening: GRDB's own set-up of the log chooses NORMAL.
                 try db.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024")
-                let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)")
-                guard verdict == "ok" else { throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: verdict) }
+                try checkStructure(db)
             }
             try migrator.migrate(queue)
+            try queue.read(check)
             return queue
+        } catch let error as StoreError {
+            throw error
         } catch {
             throw storeError(error, path)
         }
+    }
+
+    /// An empty file is an empty registry to SQLite, and then nobody would need a single shard.
+    private static func refuseLoss(_ path: String) throws(StoreError) {
+        guard RegistryFiles.size(path) == 0 else { return }
+        if let damaged = RegistryFiles.damaged(path) {
+            throw StoreError(
+                code: "damaged",
+                message: "there is no registry \(path), but \(damaged) from a repair that did not end; run "
+                    + "`locum repair`")
+        }
+        // Made when there was a registry, and removed only where a disk is full.
+        guard RegistryFiles.size(reservePath(path)) == 0 else {
+            throw StoreError(
+                code: "damaged",
+                message: "the registry \(path) is missing or empty, and \(reservePath(path)) shows that there was one: "
+                    + "put it back from a copy, or remove both to begin with none and `locum restore` a backup")
+        }
+    }
+
+    private static func newer(_ found: Int, _ path: String) -> StoreError {
+        StoreError(
+            code: "newer",
+            message: "the registry \(path) has schema version \(found), made by a newer Locum; this one knows versions "
+                + "up to \(schema). Run the newer one, or restore a backup into another data folder (--data)")
     }
 
     /// SQLite makes files 0644 as far as the umask allows, and its log and shared memory like the registry itself.
@@ -61,32 +91,6 @@ public final class SQLiteRegistry: RegistryStore {
         }
     }
 
-    private static var migrator: DatabaseMigrator {
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("models, functions, counters") { db in
-            try db.execute(
-                sql: """
-                    CREATE TABLE models (
-                        name TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, manifest TEXT NOT NULL,
-                        options TEXT NOT NULL, deployed_at INTEGER NOT NULL, node TEXT NOT NULL
-                    ) STRICT, WITHOUT ROWID;
-                    CREATE TABLE functions (
-                        id INTEGER PRIMARY KEY NOT NULL,
-                        model TEXT NOT NULL REFERENCES models(name) ON DELETE CASCADE,
-                        position INTEGER NOT NULL, name TEXT NOT NULL UNIQUE, runtime TEXT NOT NULL,
-                        digest BLOB NOT NULL CHECK (length(digest) = 32), bytes INTEGER NOT NULL,
-                        experts INTEGER NOT NULL, node TEXT NOT NULL,
-                        UNIQUE (model, position)
-                    ) STRICT;
-                    CREATE TABLE counters (
-                        name TEXT PRIMARY KEY NOT NULL, next INTEGER NOT NULL
-                    ) STRICT, WITHOUT ROWID;
-                    INSERT INTO counters VALUES ('function', 1), ('instance', 1);
-                    """)
-        }
-        return migrator
-    }
-
     public func models() throws(StoreError) -> [ModelRecord] {
         try run { queue in
             try queue.read { db in
@@ -98,11 +102,9 @@ public final class SQLiteRegistry: RegistryStore {
     public func remove(model: String) throws(StoreError) -> Bool {
         // Also on a full disk: this is what makes room on it.
         let removed = try Self.spending(reserve) { () throws(StoreError) in
-            try run { queue in
-                try queue.write { db in
-                    try db.execute(sql: "DELETE FROM models WHERE name = ?", arguments: [model])
-                    return db.changesCount > 0
-                }
+            try write { db in
+                try db.execute(sql: "DELETE FROM models WHERE name = ?", arguments: [model])
+                return db.changesCount > 0
             }
         }
         keepReserve()
@@ -110,9 +112,21 @@ public final class SQLiteRegistry: RegistryStore {
     }
 
     public func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64> {
-        let first = try run { queue in try queue.write { try Self.take(count, "instance", $0) } }
+        let first = try write { try Self.take(count, "instance", $0) }
         keepReserve()
         return UInt64(first)..<UInt64(first) + UInt64(count)
+    }
+
+    /// The next number of each kind.
+    func counters() throws(StoreError) -> [String: Int64] {
+        try run { queue in
+            try queue.read { db in
+                let rows = try Row.fetchAll(db, sql: "SELECT * FROM counters")
+                return try Dictionary(
+                    rows.map { (try $0.decode(String.self, forColumn: "name"), try $0.decode(forColumn: "next")) }
+                ) { $1 }
+            }
+        }
     }
 
     static func reservePath(_ path: String) -> String { path + "-reserve" }
@@ -130,17 +144,31 @@ public final class SQLiteRegistry: RegistryStore {
     /// A removal writes at most every page of the registry to the log. Those of the last deployment may be in the
     /// log alone.
     func keepReserve() {
-        let bytes = [path, path + "-wal"].reduce(0) { sum, name in
-            var information = stat()
-            return stat(name, &information) == 0 ? sum + Int(information.st_size) : sum
-        }
-        reserve.keep(bytes * 17 / 16 + (256 << 10))
+        reserve.keep((RegistryFiles.size(path) + RegistryFiles.size(path + "-wal")) * 17 / 16 + (256 << 10))
     }
 
     func run<T: Sendable>(_ body: (DatabaseQueue) throws -> T) throws(StoreError) -> T {
         try isOpen.withLock { isOpen throws(StoreError) in
             guard isOpen else { throw StoreError(code: "io", message: "the registry \(path) is closed") }
             do { return try body(queue) } catch { throw Self.storeError(error, path) }
+        }
+    }
+
+    /// One transaction. When it cannot be made durable its bytes may stand whole at the end of the log all the same,
+    /// and would count at the next start. So a transaction that only spends a number is written over them; where that
+    /// fails, too, nobody knows.
+    func write<T: Sendable>(_ body: (Database) throws -> T) throws(StoreError) -> T {
+        do throws(StoreError) { return try run { try $0.write(body) } } catch {
+            guard error.code == "io" else { throw error }
+            do throws(StoreError) { _ = try run { try $0.write { try Self.take(1, "instance", $0) } } } catch let second
+            {
+                throw StoreError(
+                    code: "in_doubt",
+                    message:
+                        "\(error.message), nor could that be undone (\(second.message)): whether it was done shows "
+                        + "after a restart")
+            }
+            throw error
         }
     }
 
@@ -154,25 +182,28 @@ public final class SQLiteRegistry: RegistryStore {
         return next - Int64(count)
     }
 
-    private static func storeError(_ error: any Error, _ path: String) -> StoreError {
+    static func storeError(_ error: any Error, _ path: String) -> StoreError {
         guard let error = error as? DatabaseError else {
-            return StoreError(code: "damaged", message: "the registry \(path) holds something unreadable: \(error)")
+            return damaged("it holds something unreadable: \(error)", path)
         }
         let reason = error.message ?? "\(error.resultCode)"
         // Where the log's shared memory does not find room, SQLite speaks of an input error.
         if error.extendedResultCode == .SQLITE_IOERR_SHMSIZE { return full(path) }
         switch error.resultCode {
-        case .SQLITE_CORRUPT, .SQLITE_NOTADB:
-            return StoreError(
-                code: "damaged",
-                message:
-                    "the registry \(path) is damaged (\(reason)); "
-                    + "restore it from a backup, or move it away and deploy again"
-            )
+        // A plain error is one of our own statements: it does not fit the tables that it finds.
+        case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_ERROR: return damaged(reason, path)
         case .SQLITE_FULL: return full(path)
         default:
             return StoreError(code: "io", message: "the registry \(path) cannot be used: \(reason)")
         }
+    }
+
+    static func damaged(_ reason: String, _ path: String) -> StoreError {
+        StoreError(
+            code: "damaged",
+            message:
+                "the registry \(path) is damaged (\(reason)); end Locum and run `locum repair`, which saves what can "
+                + "be read and says what is lost, or restore a backup into another data folder (--data)")
     }
 
     private static func full(_ path: String) -> StoreError {

@@ -192,3 +192,24 @@ public struct ErrorBody: Codable, Sendable, Equatable {
     public var error: Inner
     public init(error: Inner) { self.error = error }
 }
+
+/// `locum repair`.
+public struct RepairReport: Codable, Sendable, Equatable {
+    public struct Loss: Codable, Sendable, Equatable {
+        public var model: String
+        public var reason: String
+        public init(model: String, reason: String) { (self.model, self.reason) = (model, reason) }
+    }
+    /// What was wrong; nil: nothing, and nothing was changed.
+    public var damage: String?
+    /// Names of the models that are there now.
+    public var saved: [String]
+    /// Models that have to be deployed again, or restored.
+    public var lost: [Loss]
+    /// Where the damaged registry lies.
+    public var aside: String?
+
+    public init(damage: String?, saved: [String], lost: [Loss], aside: String?) {
+        (self.damage, self.saved, self.lost, self.aside) = (damage, saved, lost, aside)
+    }
+}

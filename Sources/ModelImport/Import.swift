@@ -16,7 +16,9 @@ public enum ModelImport {
         sources: [ImportSource], options: ImportOptions, sink: some ShardSink,
         progress: (UInt64, UInt64, String) -> Void
     ) throws(ImportError) -> ImportManifest {
-        let plan = try ImportPlan(try load(sources), options)
+        let files = try open(sources)
+        if let backup = try BackupFile.among(files) { return try backup.restore(options, sink, progress) }
+        let plan = try ImportPlan(try load(files), options)
         let total = UInt64(plan.bytes)
         let stream = TensorStream()
         var done: UInt64 = 0
@@ -39,7 +41,9 @@ public enum ModelImport {
     /// What an import would make, from the headers alone.
     /// - Throws: `ImportError`, the same as `run` before it writes.
     public static func plan(sources: [ImportSource], options: ImportOptions) throws(ImportError) -> ImportManifest {
-        try ImportPlan(try load(sources), options).manifest
+        let files = try open(sources)
+        if let backup = try BackupFile.among(files) { return try backup.model(options.name).manifest }
+        return try ImportPlan(try load(files), options).manifest
     }
 
     private static func write(
@@ -70,14 +74,20 @@ public enum ModelImport {
         return try output.finish()
     }
 
-    /// Decides by what is there: a config.json makes a Hugging Face folder, else one GGUF file is meant.
-    static func load(_ sources: [ImportSource]) throws(ImportError) -> LoadedModel {
+    static func load(_ sources: [ImportSource]) throws(ImportError) -> LoadedModel { try load(open(sources)) }
+
+    private static func open(_ sources: [ImportSource]) throws(ImportError) -> [String: SourceFile] {
         var files: [String: SourceFile] = [:]
         for source in sources {
             guard files.updateValue(try SourceFile(source), forKey: source.name) == nil else {
                 throw ImportError(.notAModel, "\(source.name) was given twice")
             }
         }
+        return files
+    }
+
+    /// Decides by what is there: a config.json makes a Hugging Face folder, else one GGUF file is meant.
+    private static func load(_ files: [String: SourceFile]) throws(ImportError) -> LoadedModel {
         if files["config.json"] != nil { return try HFModel.load(files) }
         let gguf = files.values.filter { $0.name.hasSuffix(".gguf") || files.count == 1 }
         guard let file = gguf.first, gguf.count == 1 else {

@@ -15,6 +15,7 @@ public struct ImportError: Error, Sendable, CustomStringConvertible {
         case badIndex = "bad_index"
         case badSafetensors = "bad_safetensors"
         case badGGUF = "bad_gguf"
+        case badBackup = "bad_backup"
         case badTokenizer = "bad_tokenizer"
         case unsupportedArchitecture = "unsupported_architecture"
         case unsupportedFormat = "unsupported_format"

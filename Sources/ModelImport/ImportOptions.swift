@@ -3,6 +3,8 @@ public import Kernels
 
 /// What a person may choose about a deployment.
 public struct ImportOptions: Sendable {
+    /// The name under which it is deployed; of a backup's models it chooses one.
+    public var name: String
     /// Experts of one layer in a function; 0 means all of a layer.
     public var expertsPerFunction: Int
     /// Layers in a function; 0 means all.
@@ -17,9 +19,10 @@ public struct ImportOptions: Sendable {
     public var probe: Bool
 
     public init(
-        expertsPerFunction: Int = 1, layersPerFunction: Int = 1, quantize: WeightFormat? = nil, context: Int = 0,
-        kvType: String = "f16", probe: Bool = false
+        name: String = "", expertsPerFunction: Int = 1, layersPerFunction: Int = 1, quantize: WeightFormat? = nil,
+        context: Int = 0, kvType: String = "f16", probe: Bool = false
     ) {
+        self.name = name
         self.expertsPerFunction = expertsPerFunction
         self.layersPerFunction = layersPerFunction
         self.quantize = quantize

@@ -12,6 +12,8 @@ struct ControlArguments: Sendable {
     var keepSessionsMilliseconds = 0
     var threads = 1
     var lifeline: Int32 = -1
+    /// Not to serve, but to repair the registry: `text` or `json` says how the report is to look.
+    var repair: String?
 
     var adminSocket: String { data + "/run/admin.sock" }
     var hostInURL: String { host.contains(":") ? "[\(host)]" : host }
@@ -26,6 +28,9 @@ struct ControlArguments: Sendable {
             case "--idle-timeout-ms": idleMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
             case "--keep-sessions-ms": keepSessionsMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
             case "--threads": threads = try Self.number(word, value, 1...64)
+            case "--repair":
+                guard ["text", "json"].contains(value) else { throw Unusable(description: "--repair text or json") }
+                repair = value
             case "--lifeline": lifeline = Int32(try Self.number(word, value, 3...65_535))
             default: throw Unusable(description: "unknown option \(word)")
             }

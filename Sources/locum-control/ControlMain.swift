@@ -27,6 +27,10 @@ enum ControlMain {
         // First of all: the walls go up around the one thread that there is.
         let confinement: String
         do { confinement = try confine(arguments) } catch { leave("\(error)", code: 1) }
+        if let form = arguments.repair {
+            do { try Repair.run(data: arguments.data, json: form == "json") } catch { leave("\(error)", code: 1) }
+            exit(0)
+        }
         let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
         raiseDescriptorLimit()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }

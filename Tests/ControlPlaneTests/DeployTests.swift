@@ -193,6 +193,22 @@ import Wire
         #expect(await controller.models().first?.revision == 1)
     }
 
+    @Test(
+        "Where nobody knows whether the registry has a deployment, its shards stay until the registry is written again")
+    func inDoubt() async throws {
+        let store = MemoryStore()
+        let (_, node) = try await plane(store)
+        store.fail(with: StoreError(code: "in_doubt", message: "perhaps"))
+        guard case .rejected(_, "in_doubt", _)? = try await deploy(node, draft(changed: [1])) else {
+            Issue.record("it was committed")
+            return
+        }
+        #expect(node.retained.count == 5)
+        store.fail(with: nil)
+        _ = try await deploy(node, draft("other"), number: 2)
+        try await waitUntil { node.retained.count == 4 }
+    }
+
     @Test("verify hashes every shard once and names the functions of a damaged one")
     func verifies() async throws {
         let (controller, node) = try await plane()

@@ -12,14 +12,21 @@ func withFolder<T>(_ body: (String) throws -> T) throws -> T {
     let path = try #require(
         template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }.map { String(cString: $0) })
     defer {
-        for name in [
-            "registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "registry.sqlite-reserve", "lock",
-        ] {
-            unlink("\(path)/\(name)")
-        }
+        for name in files(in: path) { unlink("\(path)/\(name)") }
         rmdir(path)
     }
     return try body(path)
+}
+
+func files(in folder: String) -> [String] {
+    guard let stream = opendir(folder) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+        names.append(
+            withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+    }
+    return names.filter { $0 != "." && $0 != ".." }.sorted()
 }
 
 /// A draft with a router and `experts` expert functions; `seed` is in every digest but those in `changed`.

@@ -51,6 +51,7 @@ final class FakeControl: ControlService {
                 budgetBytes: 5, usedBytes: 4, residentShardBytes: 2, privateBytes: 1, kvBytes: 1),
             sandbox: ["seccomp": "yes"])
     }
+    func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)]) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
 
     func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {

@@ -64,16 +64,7 @@ struct Deploy: ParsableCommand {
             if json {
                 print(result)
             } else {
-                let report = try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8))
-                let written =
-                    switch report.shardsWritten {
-                    case 0: "nothing to write"
-                    case 1: "1 shard written"
-                    default: "\(report.shardsWritten) shards written"
-                    }
-                write(
-                    text: "deployed \(report.name) revision \(report.revision): \(report.functions) functions, "
-                        + "\(Human.bytes(report.bytes)) as \(report.quantization), \(written)\n")
+                write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
             }
         }
     }
@@ -95,5 +86,20 @@ struct Deploy: ParsableCommand {
                 ? Character(scalar) : "-"
         }
         return String(String(fitting).drop { !$0.isLetter && !$0.isNumber }.prefix(63))
+    }
+}
+
+extension DeployReport {
+    /// What came of it, in one line.
+    var text: String {
+        let written =
+            switch shardsWritten {
+            case 0: "nothing to write"
+            case 1: "1 shard written"
+            default: "\(shardsWritten) shards written"
+            }
+        return
+            "deployed \(name) revision \(revision): \(functions) functions, \(Human.bytes(bytes)) as \(quantization), "
+            + "\(written)\n"
     }
 }

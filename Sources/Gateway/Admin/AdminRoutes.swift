@@ -28,6 +28,7 @@ struct AdminRoutes: Sendable {
                 }
             ])
         router.route("/admin/status", [.get: { _, _ in try Self.json(await control.status()) }])
+        router.route("/admin/backup", [.get: { _, _ in try Self.json(await control.backup()) }])
         router.route("/admin/verify", [.post: { _, _ in try Self.json(await control.verify()) }])
     }
 

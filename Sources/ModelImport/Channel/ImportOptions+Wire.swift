@@ -14,7 +14,8 @@ extension ImportOptions {
             quantize = format
         }
         self.init(
-            expertsPerFunction: Int(options.expertsPerFunction), layersPerFunction: Int(options.layersPerFunction),
-            quantize: quantize, context: Int(options.context), kvType: options.kvType, probe: options.probe)
+            name: options.name, expertsPerFunction: Int(options.expertsPerFunction),
+            layersPerFunction: Int(options.layersPerFunction), quantize: quantize, context: Int(options.context),
+            kvType: options.kvType, probe: options.probe)
     }
 }

@@ -1,0 +1,110 @@
+// `locum restore`: each model of a backup is deployed from it, in the way of every deployment: a sandboxed process
+// reads the file, node hashes what it writes, and the registry has the model whole or as it was.
+import ArgumentParser
+import ControlClient
+import Crypto
+import FoundationEssentials
+import FunctionModel
+import Glibc
+import Syscall
+import Wire
+
+struct Restore: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Deploy models from a backup, while Locum runs.",
+        discussion: """
+            A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
+            there already are not written again.
+            """)
+    @OptionGroup var daemon: DaemonOptions
+    @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String
+    @Argument(help: "Names of models; default: all that are in it.") var models: [String] = []
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+        try reporting {
+            let descriptor = try open()
+            let index = try Self.index(of: file, descriptor)
+            for name in models where !index.models.contains(where: { $0.name == name }) {
+                throw ControlError(
+                    kind: .notFound, code: "not_found",
+                    message: "\(file) holds no model \(name), only: \(index.models.map(\.name).joined(separator: ", "))"
+                )
+            }
+            var results: [String] = []
+            for model in index.models where models.isEmpty || models.contains(model.name) {
+                let source = SourceFile(
+                    name: file.split(separator: "/").last.map(String.init) ?? file, descriptor: descriptor)
+                let result = try Deployment(daemon.folder).run(Self.options(model), [source])
+                results.append(result)
+                if !json {
+                    write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
+                }
+            }
+            if json { write(text: "[\(results.joined(separator: ","))]\n") }
+        }
+    }
+
+    private func open() throws -> Descriptor {
+        let descriptor = Descriptor(
+            owning: try check(Glibc.open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK), "open \(file)"))
+        var info = stat()
+        try check(fstat(descriptor.raw, &info), "look at \(file)")
+        guard info.st_mode & S_IFMT == S_IFREG else {
+            throw BackupWriter.Failure(description: "\(file) is not a regular file.")
+        }
+        return descriptor
+    }
+
+    /// The same options again, so that the same deployment later changes nothing.
+    private static func options(_ model: BackupIndex.Model) -> DeployOptions {
+        let options = model.options
+        return DeployOptions(
+            name: model.name, expertsPerFunction: UInt32(clamping: options.expertsPerFunction),
+            layersPerFunction: UInt32(clamping: options.layersPerFunction), quantize: options.quantize,
+            context: UInt32(clamping: options.context), kvType: options.kvType)
+    }
+
+    /// The list of models; shards are looked at where they are restored.
+    private static func index(of file: String, _ descriptor: Descriptor) throws -> BackupIndex {
+        guard let header = TarHeader.read(try bytes(descriptor, at: 0, TarHeader.block)),
+            header.name.hasPrefix(BackupIndex.prefix)
+        else { throw BackupWriter.Failure(description: "\(file) is no backup of Locum, or its beginning is damaged") }
+        guard header.size <= BackupIndex.longest else {
+            throw BackupWriter.Failure(description: "\(file) is damaged: a list of models of \(header.size) bytes")
+        }
+        struct Format: Decodable { let format: Int }
+        let json = Data(try bytes(descriptor, at: TarHeader.block, header.size))
+        guard header.name == BackupIndex.entry(index: Hexadecimal.text(Array(SHA256.hash(data: json)))) else {
+            throw BackupWriter.Failure(
+                description:
+                    "\(file) is damaged: its list of models does not have the bytes of its name; use another copy")
+        }
+        let format = try? JSONDecoder().decode(Format.self, from: json).format
+        if let format, format > BackupIndex.newestFormat {
+            throw BackupWriter.Failure(
+                description:
+                    "\(file) has format \(format), and this Locum knows formats up to \(BackupIndex.newestFormat); "
+                    + "restore it with a newer one")
+        }
+        guard let index = try? JSONDecoder().decode(BackupIndex.self, from: json) else {
+            throw BackupWriter.Failure(description: "\(file) is damaged: its list of models cannot be read")
+        }
+        return index
+    }
+
+    private static func bytes(_ descriptor: Descriptor, at offset: Int, _ count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var done = 0
+        while done < count {
+            let got = try bytes.withUnsafeMutableBytes {
+                try check(
+                    pread(descriptor.raw, $0.baseAddress.map { $0 + done }, count - done, off_t(offset + done)),
+                    "read the backup")
+            }
+            if got == 0 { return Array(bytes[..<done]) }
+            done += got
+        }
+        return bytes
+    }
+}
