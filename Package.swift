@@ -39,7 +39,6 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
-let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -52,7 +51,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     ],
     targets: [
@@ -83,6 +81,10 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // The trusted side.
+        .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+        .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        trusted("Systemd", ["CSystemd"]),
+        trusted("Settings", ["CLibYAML", "Syscall"]),
         trusted("Scheduler"),
         trusted("FunctionModel", ["Scheduler"]),
         trusted(
@@ -93,7 +95,7 @@ let package = Package(
             "NodeAgent",
             [
                 "CLinux", "Policies", "Scheduler", "SeccompCompiler", "Syscall", "Wire", "Link", "Sandbox",
-                "ShardStore",
+                "ShardStore", "Systemd",
             ]),
         trusted("ControlStore", ["FunctionModel", grdb]),
         trusted(
@@ -102,24 +104,23 @@ let package = Package(
         trusted(
             "Gateway",
             [
-                "FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, lifecycle, nioCore,
-                nioHTTP, logging,
+                "FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, nioCore, nioHTTP,
+                nioPosix, logging,
             ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
         trusted(
             "Commands",
             [
-                "Kernels", "Scheduler", "FunctionModel", "ControlClient", "Wire", "Link", "Syscall", "CLinux",
-                arguments,
-                crypto,
+                "Kernels", "Scheduler", "FunctionModel", "ControlClient", "Settings", "Wire", "Link", "Syscall",
+                "CLinux", arguments, crypto,
             ]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
-        program("locum-node", ["NodeAgent", "Sandbox", "Syscall"]),
+        program("locum-node", ["NodeAgent", "Sandbox", "Settings", "Syscall", "Systemd"]),
         program(
             "locum-control",
             [
                 "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Policies", "Sandbox",
-                "SeccompCompiler", "ShardStore", "Syscall", nioCore, nioPosix, logging,
+                "SeccompCompiler", "Settings", "ShardStore", "Syscall", "Systemd", nioCore, nioPosix, logging,
             ]),
         program("locum", ["Commands", arguments]),
         // Development tools; not installed.

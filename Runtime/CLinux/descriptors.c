@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int locum_memfd_create(const char *name, unsigned flags) { return (int)syscall(SYS_memfd_create, name, flags); }
@@ -57,3 +58,7 @@ int locum_unmap_pages(void *start, size_t length) {
 int locum_lock_on_fault(const void *start, size_t length) { return mlock2(start, length, MLOCK_ONFAULT); }
 
 int locum_fallocate(int fd, off_t length) { return fallocate(fd, 0, 0, length); }
+
+ssize_t locum_get_attribute(const char *path, const char *name, void *value, size_t size) {
+    return getxattr(path, name, value, size);
+}

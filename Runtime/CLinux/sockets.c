@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -137,6 +138,26 @@ int locum_peer(int socket, pid_t *pid, uid_t *uid, gid_t *gid) {
     *uid = who.uid;
     *gid = who.gid;
     return 0;
+}
+
+int locum_peer_has_group(int socket, gid_t group) {
+    struct ucred who;
+    socklen_t size = sizeof who;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0) return -1;
+    if (who.gid == group) return 1;
+    gid_t few[64];
+    gid_t *groups = few;
+    size = sizeof few;
+    int got = getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size);
+    // The kernel has said how much room it takes.
+    if (got < 0 && errno == ERANGE) {
+        if (!(groups = malloc(size))) return -1;
+        got = getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size);
+    }
+    int has = got < 0 ? -1 : 0;
+    for (size_t i = 0; has == 0 && i < size / sizeof *groups; i++) has = groups[i] == group;
+    if (groups != few) free(groups);
+    return has;
 }
 
 int locum_set_buffers(int socket, int bytes) {

@@ -150,6 +150,9 @@ public final class InvokeConnection {
                         guard whole.count == count else { throw broken("node left a function out") }
                         return whole
                     }
+                case .failed(0, let code, let text):
+                    // Not this request but the connection was refused.
+                    throw InvokeError(code: code, message: text)
                 case .failed(request, let code, let text):
                     release(result.compactMap { $0?.grant.link })
                     throw InvokeError(code: code, message: text)

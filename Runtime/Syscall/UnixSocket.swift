@@ -66,4 +66,7 @@ public enum UnixSocket {
         try check(locum_peer(socket, &pid, &uid, &gid), "read the peer's credentials")
         return Peer(pid: pid, uid: uid, gid: gid)
     }
+
+    /// Whether the peer was in a group when it connected.
+    public static func peer(of socket: Int32, isIn group: UInt32) -> Bool { locum_peer_has_group(socket, group) == 1 }
 }

@@ -11,7 +11,8 @@ public struct Locum: ParsableCommand {
             Start with `locum up`, then in another terminal `locum deploy tales-moe` and
             `locum generate tales-moe "Once upon a time"`.
 
-            The daemon is found by --data, else LOCUM_DATA, else \(DataFolder.standard).
+            The daemon is found by --data, else LOCUM_DATA, else it is the person's own (~/.local/share/locum, for root
+            /var/lib/locum) if that runs, else this machine's service.
             Exit codes: 0 done, 1 failed, 3 not found, 4 daemon not reachable, 64 wrong usage.
             Shell completions: locum --generate-completion-script bash|zsh|fish
             """,

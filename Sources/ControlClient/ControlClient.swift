@@ -1,4 +1,4 @@
-// The CLI's way to control: HTTP/1.1 over the administration socket of a data folder. One connection per
+// The CLI's way to control: HTTP/1.1 over an administration socket. One connection per
 // request and blocking, because a command does one thing; NIO does the parsing. A socket path deeper than
 // 107 bytes is reached through a descriptor of its folder.
 public import FoundationEssentials
@@ -21,13 +21,15 @@ public struct ControlError: Error, Sendable, CustomStringConvertible {
     public var description: String { message }
 }
 
-/// A client of the administration API of one data folder.
+/// A client of the administration API of one daemon.
 public struct ControlClient: Sendable {
-    /// The data folder.
-    public let data: String
-    private var socketPath: String { data + "/run/admin.sock" }
+    private let socketPath: String
+    private let hint: String
 
-    public init(data: String) { self.data = data }
+    /// - Parameters:
+    ///   - socket: path of the administration socket.
+    ///   - hint: what to do when nobody answers there.
+    public init(socket: String, hint: String) { (socketPath, self.hint) = (socket, hint) }
 
     /// One request and its whole answer.
     /// - Throws: `ControlError`; `unreachable` when no daemon answers, `notFound` on 404, else `failed`.
@@ -71,8 +73,7 @@ public struct ControlClient: Sendable {
             throw ControlError(
                 kind: .unreachable, code: "unreachable",
                 message:
-                    "no Locum daemon answers at \(socketPath) (\(error)). Start one with `locum up --data \(data)`, "
-                    + "or name its folder with --data or LOCUM_DATA.")
+                    "no Locum daemon answers at \(socketPath) (\(error)). \(hint)")
         }
         defer { channel.close(promise: nil) }
         var head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method), uri: path)

@@ -132,6 +132,18 @@ extension Controller {
         BackupIndex(locum: settings.version, models: catalog.sorted.map(BackupIndex.Model.init))
     }
 
+    /// How it is, for `systemctl status`; of memory as node last reported.
+    public var words: String {
+        let models = catalog.models.count
+        guard models > 0 else { return isUp ? "no model is deployed yet" : "waiting for locum-node" }
+        let begin = "\(models) \(models == 1 ? "model" : "models")"
+        guard isUp else { return "\(begin), waiting for locum-node" }
+        guard !table.isEmpty else { return "\(begin), no function up" }
+        let functions = catalog.models.values.reduce(0) { $0 + $1.functions.count }
+        return "\(begin), \(table.count) of \(functions) functions up, "
+            + "\(memory.used >> 20) of \(memory.budget >> 20) MB"
+    }
+
     /// A sequence found its model's router linked already.
     func countWarm() { statistics.warmAcquisitions += 1 }
 

@@ -1,5 +1,5 @@
-// Both listeners of control. Hummingbird's Server is used below its Application, whose date cache would wake an
-// idle host every second; the date of a response is made when there is one.
+// Both listeners of control. Hummingbird's parts are used below its Application, whose date cache would wake an idle host
+// every second (the date of a response is made when there is one), and below its Server, see Listener.
 public import ControlPlane
 import Glibc
 import HTTPTypes
@@ -7,7 +7,6 @@ import Hummingbird
 import HummingbirdCore
 public import Logging
 public import NIOCore
-import ServiceLifecycle
 
 /// The HTTP side of a control plane.
 public struct Gateway: Sendable {
@@ -28,63 +27,66 @@ public struct Gateway: Sendable {
     }
 
     /// Serves inference until the task is cancelled.
-    /// - Parameters:
-    ///   - host: address to listen on.
-    ///   - port: 0 picks one.
-    ///   - listening: called with the port when connections are accepted.
+    /// - Parameter listening: called with the local address when connections are accepted.
     public func serveInference(
-        host: String, port: Int, listening: @escaping @Sendable (Int) async -> Void
+        _ address: ListenAddress, listening: @escaping @Sendable (SocketAddress?) async -> Void
     ) async throws {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ErrorMiddleware())
-        router.add(middleware: AccessMiddleware(rule: AccessRule(listen: host)))
+        router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host)))
         InferenceRoutes(control: control).add(to: router)
-        try await serve(router.buildResponder(), .hostname(host, port: port), admits: { _ in true }) { channel in
-            await listening(channel.localAddress?.port ?? port)
+        try await serve(router.buildResponder(), address, admits: { _ in true }) { channel in
+            await listening(channel.localAddress)
         }
     }
 
     /// Serves administration and inference on a unix socket until the task is cancelled.
     /// - Parameters:
-    ///   - path: at most 107 bytes.
+    ///   - group: members of it may connect, beside root and this process's user.
     ///   - listening: called when connections are accepted.
-    public func serveAdministration(path: String, listening: @escaping @Sendable () async -> Void) async throws {
+    public func serveAdministration(
+        _ address: ListenAddress, group: UInt32? = nil, listening: @escaping @Sendable () async -> Void
+    ) async throws {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ErrorMiddleware())
         InferenceRoutes(control: control).add(to: router)
         AdminRoutes(control: control).add(to: router)
         let responder = router.buildResponder()
-        try await serve(responder, .unixDomainSocket(path: path), admits: PeerCredentials.mayAdminister) { _ in
-            chmod(path, 0o600)
+        try await serve(responder, address, admits: { await PeerCredentials.mayAdminister($0, group: group) }) { _ in
+            if case .path(let path) = address {
+                if let group { chown(path, uid_t.max, group) }
+                chmod(path, group == nil ? 0o600 : 0o660)
+            }
             await listening()
         }
     }
 
     private func serve(
-        _ responder: some HTTPResponder<GatewayContext>, _ address: BindAddress,
+        _ responder: some HTTPResponder<GatewayContext>, _ address: ListenAddress,
         admits: @escaping @Sendable (any Channel) async -> Bool,
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
         let (limits, logger) = (limits, logger)
-        let configuration = HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionSetup(limits)])
-        let server = try HTTPServerBuilder.http1(configuration: configuration).buildServer(
-            configuration: ServerConfiguration(
-                address: address, availableConnectionsDelegate: .maximum(limits.connections, logger: logger)),
-            eventLoopGroup: group, logger: logger
-        ) { request, writer, channel in
-            var response: Response
-            if await admits(channel) {
-                let context = GatewayContext(source: ApplicationRequestContextSource(channel: channel, logger: logger))
-                response = try await responder.respond(to: request, context: context)
-            } else {
-                response = APIError(status: .forbidden, message: "another user's daemon", code: "forbidden").response
-            }
-            response.headers[.date] = Self.date()
-            try await writer.write(response: response.head, body: response.body)
-        } onServerRunning: { channel in
-            await listening(channel)
-        }
-        try await server.run()
+        let connection = HTTP1Channel(
+            responder: { request, writer, channel in
+                var response: Response
+                if await admits(channel) {
+                    let source = ApplicationRequestContextSource(channel: channel, logger: logger)
+                    response = try await responder.respond(to: request, context: GatewayContext(source: source))
+                } else {
+                    response =
+                        APIError(
+                            status: .forbidden,
+                            message:
+                                "you may not administer this daemon; its own user, root, and for a service members of its "
+                                + "group may", code: "forbidden"
+                        ).response
+                }
+                response.headers[.date] = Self.date()
+                try await writer.write(response: response.head, body: response.body)
+            }, configuration: HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionSetup(limits)]))
+        try await Listener(address: address, limits: limits, group: group, logger: logger).serve(
+            connection, listening: listening)
     }
 
     /// The time in the form of RFC 9110.

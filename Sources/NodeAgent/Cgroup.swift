@@ -1,6 +1,7 @@
 // The control group that all workers are in, so that the kernel accounts and limits them together. Only
 // cgroup v2, and only where a controller is delegated to us: a group without controllers would be a name and
 // nothing else. Where there is none, Locum runs without, and `locum status` says why.
+import CLinux
 import Glibc
 import Syscall
 import Wire
@@ -11,18 +12,30 @@ struct Cgroup {
     let path: String
     /// Controllers in force in it, for example `cpu io memory pids`.
     let controllers: String
+    /// The folder of the group that node and it are in.
+    let whole: String
+    /// Where node goes within a group that systemd delegated to it.
+    private static let ours = "daemon"
 
     /// Makes the group.
     /// - Parameters:
     ///   - name: of the new group; one that is left over from a crash is used again.
     ///   - groups: the text of /proc/self/cgroup. mounts: the text of /proc/self/mountinfo.
     /// - Returns: the group, or why there is none.
-    static func make(name: String, groups: String, mounts: String) -> (group: Cgroup?, absence: String) {
+    static func make(
+        name: String, groups: String, mounts: String, isDelegated: (String) -> Bool = Cgroup.isDelegated
+    ) -> (group: Cgroup?, absence: String) {
         guard let mount = mountPoint(mounts) else { return (nil, "cgroup v2 is not mounted") }
         guard let own = groups.split(separator: "\n").first(where: { $0.hasPrefix("0::") })?.dropFirst(3) else {
             return (nil, "this process is in no cgroup v2")
         }
         let parent = own == "/" ? mount : mount + own
+        // A group whose children have controllers may hold no process itself, so node makes room (systemd 254 would do
+        // that: DelegateSubgroup=). Not where nobody said that the group is node's alone.
+        if isDelegated(parent) {
+            mkdir("\(parent)/\(ours)", 0o755)
+            write("\(getpid())", to: "\(parent)/\(ours)/cgroup.procs")
+        }
         let path = "\(parent)/\(name)"
         guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
             return (nil, "no group can be made in \(parent): \(String(cString: strerror(errno)))")
@@ -37,7 +50,15 @@ struct Cgroup {
             rmdir(path)
             return (nil, "neither memory nor pids is delegated to \(parent)")
         }
-        return (Cgroup(path: path, controllers: controllers), "")
+        return (Cgroup(path: path, controllers: controllers, whole: parent), "")
+    }
+
+    /// systemd marks what it delegates (Delegate=).
+    static func isDelegated(_ path: String) -> Bool {
+        ["trusted.delegate", "user.delegate"].contains { name in
+            var value: UInt8 = 0
+            return locum_get_attribute(path, name, &value, 1) == 1 && value == UInt8(ascii: "1")
+        }
     }
 
     /// What all workers together may have, whatever they do: the kernel holds it where it has the controllers. Honest

@@ -7,20 +7,22 @@ import Syscall
 /// Paths in the data folder, and its lock.
 final class DataFolder {
     let path: String
+    private let run: String
     private let lock: Descriptor
 
-    var controlSocket: String { "\(path)/run/node.sock" }
-    var invokeSocket: String { "\(path)/run/invoke.sock" }
+    var controlSocket: String { "\(run)/node.sock" }
+    var invokeSocket: String { "\(run)/invoke.sock" }
     var shards: String { "\(path)/shards" }
     var temporary: String { "\(path)/tmp" }
 
     /// Makes the folder if needed (mode 0700) and takes its lock.
+    /// - Parameter run: folder of the sockets; nil: `run` in it.
     /// - Throws: `NodeAgentError` `locked` when another node holds it for more than `patience` nanoseconds.
-    init(_ path: String, patience: UInt64 = .seconds(5)) throws(NodeAgentError) {
-        self.path = path
+    init(_ path: String, run: String? = nil, patience: UInt64 = .seconds(5)) throws(NodeAgentError) {
+        (self.path, self.run) = (path, run ?? "\(path)/run")
         do throws(SyscallError) {
             try Self.makeFolders(path)
-            try Self.makeFolders("\(path)/run")
+            try Self.makeFolders(self.run)
             let file = "\(path)/node.lock"
             let raw = try check(open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600), "open the lock \(file)")
             lock = Descriptor(owning: raw)

@@ -7,12 +7,13 @@ extension Node {
     private static let mostCallers = 1024
 
     func callerConnected(_ socket: Descriptor, _ peer: Peer) {
-        guard isTrusted(peer) else {
+        guard mayInvoke(socket, peer) else {
             return refuse(
                 socket,
                 NodeAgentError(
                     code: "denied",
-                    message: "user \(peer.uid) may not invoke functions here; the user who runs Locum and root may"))
+                    message: "user \(peer.uid) may not invoke functions here; the user who runs Locum, root, and for a "
+                        + "service members of its group may"))
         }
         guard broker.callers.count < Self.mostCallers else {
             return refuse(

@@ -9,7 +9,7 @@ import Wire
 
 extension Node {
     func controlConnected(_ socket: Descriptor, _ peer: Peer) {
-        guard isTrusted(peer) else { return log("user \(peer.uid) may not control this node") }
+        guard mayControl(peer) else { return log("user \(peer.uid) may not control this node") }
         if let control { controlLost(control.number, "a new session replaces it") }
         sessions += 1
         let number = sessions
@@ -157,7 +157,8 @@ extension Node {
         guard measuring == nil else { return }
         let pids = ([getpid(), getppid(), control?.pid ?? 0] + zygotes.pids).filter { $0 > 1 }
         let bytes = pids.reduce(0) { $0 + ProcessFacts.proportionalBytes(of: $1) }
-        let word = memory.measured(daemons: bytes + MemoryCost.margin, stalled: MemoryPressure.stalled())
+        let word = memory.measured(
+            daemons: bytes + MemoryCost.margin, stalled: MemoryPressure.stalled(in: cgroup?.whole))
         if let word { log(word) }
         measuring = loop.after(Self.measuringPause) { [weak self] in
             guard let self else { return }

@@ -8,6 +8,7 @@ import CLinux
 import Glibc
 import ShardStore
 import Syscall
+import Systemd
 import Wire
 
 /// One node on one data folder.
@@ -21,6 +22,8 @@ public final class Node {
     /// What a node is started with.
     public struct Options: Sendable {
         public var data: String
+        /// Folder of the sockets; nil: `run` in the data folder.
+        public var run: String?
         /// In every message to control, so that one control can tell nodes apart.
         public var node = "local"
         /// A pipe's read end: its end of file means that whoever started us is gone.
@@ -33,6 +36,11 @@ public final class Node {
         var zygoteLimits = ZygoteGenerations.Limits()
         /// What becomes of routers' guesses.
         public var prediction = Prediction.on
+        /// As a service: control's user, who may connect to node.sock, and the group whose members may invoke functions.
+        public var controlUser: UInt32?
+        public var group: UInt32?
+        /// Listening sockets that the service manager passed: `node`, `invoke`.
+        public var sockets: [String: Int32] = [:]
 
         public init(data: String) { self.data = data }
     }
@@ -57,7 +65,8 @@ public final class Node {
     var sessions: UInt64 = 0
     private(set) var cgroup: Cgroup?
     private var cgroupAbsence = ""
-    private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String)] = []
+    /// Without a path: whoever passed the socket removes its file.
+    private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String?)] = []
     private var signals: Descriptor?
     private var lifeline: Descriptor?
     /// Why it ended by itself.
@@ -66,6 +75,9 @@ public final class Node {
     var measuring: EventLoop.Timer?
     /// When memory is given back, unless something comes up.
     var resting: EventLoop.Timer?
+    /// Who hears how node is.
+    var manager: Notifier?
+    var isReported = false
 
     /// Takes the data folder, starts the zygote and listens.
     /// - Parameters:
@@ -76,7 +88,7 @@ public final class Node {
         _ options: Options, loop: EventLoop, launcher: Launcher, log: @escaping (String) -> Void
     ) throws {
         (self.options, self.loop, self.log) = (options, loop, log)
-        folder = try DataFolder(options.data)
+        folder = try DataFolder(options.data, run: options.run)
         store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
         zygotes = ZygoteGenerations(loop, limits: options.zygoteLimits, launch: launcher.zygote)
         let map = ProcessFacts.read("/proc/self/uid_map", atMost: 4096)
@@ -87,8 +99,12 @@ public final class Node {
         deployments = Deployments(loop, store, launch: launcher.importer)
         verifier = ShardVerifier(loop, store)
         wire()
-        try listen(folder.controlSocket, .stream) { [unowned self] in controlConnected($0, $1) }
-        try listen(folder.invokeSocket, .seqpacket) { [unowned self] in callerConnected($0, $1) }
+        try listen("node", folder.controlSocket, .stream, owner: options.controlUser, group: nil) { [unowned self] in
+            controlConnected($0, $1)
+        }
+        try listen("invoke", folder.invokeSocket, .seqpacket, owner: nil, group: options.group) { [unowned self] in
+            callerConnected($0, $1)
+        }
         // Last, because nothing after them can fail and leave them behind.
         (cgroup, cgroupAbsence) = Cgroup.make(
             name: "locum-\(folder.identity)", groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16384),
@@ -117,7 +133,10 @@ public final class Node {
 
     private func wire() {
         zygotes.onLaunch = { [unowned self] in cgroup?.take($0) }
-        zygotes.onStarted = { [unowned self] in sayHello() }
+        zygotes.onStarted = { [unowned self] in
+            sayHello()
+            reportReady()
+        }
         let instancesDied = zygotes.onDeath
         zygotes.onDeath = { [unowned self] ids, reason in
             if state == .running { log(reason) }
@@ -157,10 +176,19 @@ public final class Node {
 
     // MARK: Sockets
 
+    /// Listens on what the service manager passed under this name, else on a socket of its own.
     private func listen(
-        _ path: String, _ kind: UnixSocket.Kind, _ connected: @escaping (Descriptor, Peer) -> Void
+        _ name: String, _ path: String, _ kind: UnixSocket.Kind, owner: UInt32?, group: UInt32?,
+        _ connected: @escaping (Descriptor, Peer) -> Void
     ) throws {
-        let socket = try UnixSocket.listen(path, kind: kind)
+        let passed = options.sockets[name].map { Descriptor(owning: $0) }
+        let socket = try passed ?? UnixSocket.listen(path, kind: kind)
+        if passed != nil {
+            try socket.setNonblocking(true)
+        } else if owner != nil || group != nil {
+            try check(chown(path, owner ?? uid_t.max, group ?? gid_t.max), "give \(path) to the service's user")
+            try check(chmod(path, group == nil ? 0o600 : 0o660), "set the mode of \(path)")
+        }
         let token = try loop.watch(socket.raw) { [unowned self] _ in
             do {
                 while let connection = try UnixSocket.accept(socket.raw) {
@@ -172,7 +200,7 @@ public final class Node {
                 pauseAccepting()
             }
         }
-        listeners.append((socket, token, path))
+        listeners.append((socket, token, passed == nil ? path : nil))
     }
 
     /// A listener that cannot accept stays readable; without a pause it would take a whole core.
@@ -184,8 +212,13 @@ public final class Node {
         }
     }
 
-    /// Node's own user and root may talk to it.
-    func isTrusted(_ peer: Peer) -> Bool { peer.uid == geteuid() || peer.uid == 0 }
+    /// Node's own user, root and control's user may control it.
+    func mayControl(_ peer: Peer) -> Bool { [geteuid(), 0, options.controlUser ?? 0].contains(peer.uid) }
+
+    /// And they and the group's members may invoke functions.
+    func mayInvoke(_ socket: Descriptor, _ peer: Peer) -> Bool {
+        mayControl(peer) || options.group.map { UnixSocket.peer(of: socket.raw, isIn: $0) } ?? false
+    }
 
     // MARK: The end
 
@@ -193,11 +226,12 @@ public final class Node {
     public func end() {
         guard state == .running else { return }
         state = .ending
+        manager?.stopping()
         let ending = NodeAgentError(code: "unavailable", message: "locum-node is ending")
         broker.failAll(ending)
         deployments.stop()
         for listener in listeners {
-            unlink(listener.path)
+            if let path = listener.path { unlink(path) }
             loop.unwatch(listener.token, listener.socket.raw)
         }
         listeners = []

@@ -1,57 +1,64 @@
-// What `locum up` gives control. Not for people, so it is read strictly and without a library.
+// What `locum up` or a unit gives control. Not for people, so it is read strictly and without a library.
+import CLinux
 import Glibc
+import Settings
+import Systemd
 
 struct ControlArguments: Sendable {
     struct Unusable: Error, CustomStringConvertible { let description: String }
 
     var data = ""
-    var host = "127.0.0.1"
-    var port = 8420
-    /// nil: learned from each function's calls.
-    var idleMilliseconds: Int?
-    var keepSessionsMilliseconds = 0
-    var threads = 1
+    /// Folder of the sockets.
+    var run = ""
+    /// Members of this group may administer, too.
+    var group: UInt32?
+    var settings = ServiceSettings()
     var lifeline: Int32 = -1
     /// Not to serve, but to repair the registry: `text` or `json` says how the report is to look.
     var repair: String?
+    /// Listening sockets that the service manager passed: `admin`, `http`.
+    var sockets: [String: Int32] = [:]
 
-    var adminSocket: String { data + "/run/admin.sock" }
-    var hostInURL: String { host.contains(":") ? "[\(host)]" : host }
+    var adminSocket: String { run + "/admin.sock" }
+    var host: String { settings.listen?.host ?? "127.0.0.1" }
+    var port: Int { settings.listen?.port ?? 8420 }
+    /// One per CPU, as far as workers can have them.
+    var threads: Int { settings.threads ?? max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
 
-    init(_ words: [String]) throws(Unusable) {
+    init(_ words: [String]) throws {
+        var flags: [(name: String, value: String)] = []
         var rest = words.dropFirst()
-        while let word = rest.popFirst() {
-            guard let value = rest.popFirst() else { throw Unusable(description: "\(word) needs a value") }
-            switch word {
+        while let name = rest.popFirst() {
+            guard let value = rest.popFirst() else { throw Unusable(description: "\(name) needs a value") }
+            flags.append((name, value))
+        }
+        for flag in flags where flag.name == "--config" { settings = try ServiceSettings.read(flag.value) }
+        for (name, value) in flags {
+            switch name {
+            case "--config": break
             case "--data": data = value
-            case "--listen": try listen(value)
-            case "--idle-timeout-ms": idleMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
-            case "--keep-sessions-ms": keepSessionsMilliseconds = try Self.number(word, value, 0...1_000_000_000_000)
-            case "--threads": threads = try Self.number(word, value, 1...64)
+            case "--run": run = value
+            case "--group": group = try Account.group(value)
+            case "--listen", "--idle-timeout", "--keep-sessions", "--threads":
+                try settings.set(String(name.dropFirst(2)), value, place: name)
             case "--repair":
                 guard ["text", "json"].contains(value) else { throw Unusable(description: "--repair text or json") }
                 repair = value
-            case "--lifeline": lifeline = Int32(try Self.number(word, value, 3...65_535))
-            default: throw Unusable(description: "unknown option \(word)")
+            case "--lifeline":
+                guard let number = Int32(value), number > 2 else {
+                    throw Unusable(description: "--lifeline needs a descriptor's number, not '\(value)'")
+                }
+                lifeline = number
+            default: throw Unusable(description: "\(name) is no option of locum-control")
             }
         }
-        guard !data.isEmpty else { throw Unusable(description: "--data is needed") }
-    }
-
-    private mutating func listen(_ value: String) throws(Unusable) {
-        guard let colon = value.lastIndex(of: ":") else {
-            throw Unusable(description: "--listen \(value): write HOST:PORT")
-        }
-        host = String(value[..<colon])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        port = try Self.number("--listen", String(value[value.index(after: colon)...]), 0...65_535)
-    }
-
-    private static func number(_ word: String, _ value: String, _ range: ClosedRange<Int>) throws(Unusable) -> Int {
-        guard let number = Int(value), range.contains(number) else {
+        guard !data.isEmpty else {
             throw Unusable(
-                description: "\(word) \(value): must be a number from \(range.lowerBound) to \(range.upperBound)")
+                description:
+                    "usage: locum-control --data DIR [--config FILE] [--listen HOST:PORT] [--idle-timeout TIME] "
+                    + "[--keep-sessions TIME] [--threads N] [--run DIR] [--group GROUP] [--lifeline FD]")
         }
-        return number
+        if run.isEmpty { run = data + "/run" }
+        sockets = try ListenDescriptors.take(["admin": .unixStream, "http": .stream])
     }
 }

@@ -1,7 +1,7 @@
-// locum-control: registry, scheduling, HTTP. Started by `locum up` (later by systemd) with the data folder and a
-// lifeline: a pipe whose end of file means that whoever started it is gone. It is crash-only: everything that must
-// survive is in the registry before it is answered, so ending is unlinking the socket, closing the registry (that
-// leaves one file to copy instead of one and its log) and leaving.
+// locum-control: registry, scheduling, HTTP. Started by `locum up` with the data folder and a lifeline (a pipe whose end of
+// file means that whoever started it is gone), or by systemd. It is crash-only: everything that must survive is in the
+// registry before it is answered, so ending is unlinking the socket, closing the registry (that leaves one file to copy
+// instead of one and its log) and leaving.
 import CLinux
 import ControlPlane
 import ControlStore
@@ -14,16 +14,16 @@ import NIOPosix
 import Policies
 import Sandbox
 import SeccompCompiler
+import Settings
 import Synchronization
 import Syscall
+import Systemd
 
 @main
 enum ControlMain {
     static func main() {
         let arguments: ControlArguments
-        do throws(ControlArguments.Unusable) { arguments = try ControlArguments(CommandLine.arguments) } catch {
-            leave(error.description, code: 64)
-        }
+        do { arguments = try ControlArguments(CommandLine.arguments) } catch { leave("\(error)", code: 64) }
         // First of all: the walls go up around the one thread that there is.
         let confinement: String
         do { confinement = try confine(arguments) } catch { leave("\(error)", code: 1) }
@@ -31,25 +31,34 @@ enum ControlMain {
             do { try Repair.run(data: arguments.data, json: form == "json") } catch { leave("\(error)", code: 1) }
             exit(0)
         }
-        let leaving = Leaving(lifeline: arguments.lifeline, socket: arguments.adminSocket)
+        let notifier = Notifier()
+        let ownSocket = arguments.sockets["admin"] == nil ? arguments.adminSocket : nil
+        let leaving = Leaving(lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier)
         raiseDescriptorLimit()
-        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        LoggingSystem.bootstrap { label -> any LogHandler in
+            if Journal.isStandardError { return JournalLogHandler(program: label) }
+            return StreamLogHandler.standardError(label: label)
+        }
         // Not on the main actor, whose thread waits.
-        Task.detached { await run(arguments, confinement) }
+        Task.detached { await run(arguments, confinement, notifier) }
         leaving.wait()
     }
 
     private static func confine(_ arguments: ControlArguments) throws -> String {
+        guard mkdir(arguments.run, 0o700) == 0 || errno == EEXIST else {
+            throw SyscallError(stage: "make the folder \(arguments.run)")
+        }
         let filter = try SeccompPolicy(.control).compile()
-        return try Sandbox.enterControl(folders: [arguments.data], filter: filter.raw, port: UInt16(arguments.port))
+        return try Sandbox.enterControl(
+            folders: [arguments.data, arguments.run], filter: filter.raw, port: UInt16(arguments.port))
     }
 
-    private static func run(_ arguments: ControlArguments, _ confinement: String) async {
+    private static func run(_ arguments: ControlArguments, _ confinement: String, _ notifier: Notifier) async {
         do {
-            try await serve(arguments, confinement, Logger(label: "locum-control"))
+            try await serve(arguments, confinement, notifier, Logger(label: "locum-control"))
         } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
             leave(
-                "cannot listen on \(arguments.hostInURL):\(arguments.port): \(String(cString: strerror(error.errnoCode))); "
+                "cannot listen on \(url(arguments.host, arguments.port)): \(String(cString: strerror(error.errnoCode))); "
                     + "choose another address with --listen", code: 1)
         } catch {
             leave("\(error)", code: 1)
@@ -57,17 +66,17 @@ enum ControlMain {
     }
 
     private static func serve(
-        _ arguments: ControlArguments, _ confinement: String, _ logger: Logger
+        _ arguments: ControlArguments, _ confinement: String, _ notifier: Notifier, _ logger: Logger
     ) async throws {
-        let run = arguments.data + "/run"
-        guard mkdir(run, 0o700) == 0 || errno == EEXIST else { throw SyscallError(stage: "make the folder \(run)") }
+        let run = arguments.run
         let lock = try RegistryLock(path: arguments.data + "/control.lock")
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
             version: LocumVersion.text, confinement: confinement,
-            idleTimeout: arguments.idleMilliseconds.map { .milliseconds($0) },
-            keepSessions: .milliseconds(arguments.keepSessionsMilliseconds), lanes: UInt8(arguments.threads))
+            idleTimeout: arguments.settings.idleMilliseconds.map { .milliseconds($0) },
+            keepSessions: .milliseconds(arguments.settings.keepSessionsMilliseconds ?? 0),
+            lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
@@ -80,25 +89,48 @@ enum ControlMain {
             control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
-        unlink(admin)
+        if arguments.sockets["admin"] == nil { unlink(admin) }
         let (administration, administrationUp) = AsyncStream<Void>.makeStream()
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask {
                 await NodeConnection(path: run + "/node.sock", group: group, logger: logger).run(controller)
             }
             tasks.addTask {
-                try await gateway.serveAdministration(path: admin) { administrationUp.finish() }
+                let address = arguments.sockets["admin"].map { ListenAddress.passed($0) } ?? .path(admin)
+                try await gateway.serveAdministration(address, group: arguments.group) { administrationUp.finish() }
             }
             tasks.addTask {
-                try await gateway.serveInference(host: arguments.host, port: arguments.port) { port in
+                let address =
+                    arguments.sockets["http"].map { ListenAddress.passed($0) }
+                    ?? .host(arguments.host, port: arguments.port)
+                try await gateway.serveInference(address) { local in
                     for await _ in administration {}
                     await controller.waitForNode()
-                    announce("listening http://\(arguments.hostInURL):\(port)\n")
+                    let passed = arguments.sockets["http"] == nil ? nil : local?.ipAddress
+                    announce("listening \(url(passed ?? arguments.host, local?.port ?? arguments.port))\n")
+                    notifier.ready()
+                    beat(Heartbeat(notifier), controller, on: group.any())
                 }
             }
             try await tasks.next()
         }
         withExtendedLifetime((lock, folder)) {}
+    }
+
+    /// Tells the service manager how control is. A beat is one turn of what control lives by: NIO's loop fires, the
+    /// controller answers. If either hangs there is none, and control is started again.
+    private static func beat(_ heartbeat: Heartbeat, _ controller: Controller, on loop: any EventLoop) {
+        guard let pause = heartbeat.pause else { return }
+        Task {
+            var heartbeat = heartbeat
+            heartbeat.beat(await controller.words)
+            let next = heartbeat
+            loop.scheduleTask(in: .nanoseconds(Int64(clamping: pause))) { beat(next, controller, on: loop) }
+        }
+    }
+
+    private static func url(_ host: String, _ port: Int) -> String {
+        "http://\(host.contains(":") ? "[\(host)]" : host):\(port)"
     }
 
     /// As many connections as the gateway takes are more than the usual soft limit; the hard one is what we may have.
@@ -115,8 +147,10 @@ enum ControlMain {
     }
 
     private static func leave(_ message: String, code: Int32) -> Never {
-        let bytes = Array("locum-control: \(message)\n".utf8)
-        _ = write(STDERR_FILENO, bytes, bytes.count)
+        if !Journal.isStandardError || !Journal.send(message, .error, program: "locum-control") {
+            let bytes = Array("locum-control: \(message)\n".utf8)
+            _ = write(STDERR_FILENO, bytes, bytes.count)
+        }
         exit(code)
     }
 }

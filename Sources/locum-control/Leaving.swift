@@ -5,6 +5,7 @@ import CLinux
 import Glibc
 import Synchronization
 import Syscall
+import Systemd
 
 struct Leaving {
     /// What has to be done before leaving; set once there is something to do.
@@ -12,13 +13,15 @@ struct Leaving {
 
     private let signals: Int32
     private let lifeline: Int32
-    private let socket: String
+    private let socket: String?
+    private let notifier: Notifier
 
     /// Must be made before other threads exist: they inherit the blocked signals.
-    init(lifeline: Int32, socket: String) {
+    /// - Parameter socket: the socket file to remove.
+    init(lifeline: Int32, socket: String?, notifier: Notifier) {
         let numbers: [Int32] = [SIGTERM, SIGINT, SIGHUP]
         signals = locum_signal_descriptor(numbers, Int32(numbers.count))
-        (self.lifeline, self.socket) = (lifeline, socket)
+        (self.lifeline, self.socket, self.notifier) = (lifeline, socket, notifier)
     }
 
     /// Waits for the end, and leaves.
@@ -28,7 +31,8 @@ struct Leaving {
             pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0),
         ]
         while poll(&watched, nfds_t(watched.count), -1) < 1 {}
-        _ = UnixSocket.withShortPath(socket) { unlink($0) }
+        notifier.stopping()
+        if let socket { _ = UnixSocket.withShortPath(socket) { unlink($0) } }
         Self.last.withLock { $0 }?()
         _exit(0)
     }

@@ -1,51 +1,13 @@
-// locum-node: the privileged half of the service. Started by `locum up` (or systemd) with a data folder; it
-// says nothing unless something is wrong. No Foundation, no Dispatch, no async: one thread, see EventLoop.
+// locum-node: the privileged half of the service. Started by `locum up` or systemd with a data folder; it says nothing
+// unless something is wrong. No Foundation, no Dispatch, no async: one thread, see EventLoop.
 import Glibc
 import NodeAgent
 import Sandbox
 import Syscall
-
-/// What the command line asks for.
-/// - Throws: `NodeAgentError` `usage`.
-func options(_ arguments: [String]) throws(NodeAgentError) -> Node.Options {
-    var options = Node.Options(data: "")
-    var rest = arguments.dropFirst()[...]
-    while let name = rest.popFirst() {
-        guard let value = rest.popFirst() else {
-            throw NodeAgentError(code: "usage", message: "\(name) needs a value")
-        }
-        switch name {
-        case "--data": options.data = value
-        case "--node-id": options.node = value
-        case "--memory":
-            guard let bytes = Int(value), bytes > 0 else {
-                throw NodeAgentError(code: "usage", message: "--memory needs a number of bytes, not '\(value)'")
-            }
-            options.memory = bytes
-        case "--prediction":
-            guard let prediction = Prediction(rawValue: value) else {
-                throw NodeAgentError(code: "usage", message: "--prediction is on, off or shuffled, not '\(value)'")
-            }
-            options.prediction = prediction
-        case "--lifeline":
-            guard let number = Int32(value), number > 2 else {
-                throw NodeAgentError(code: "usage", message: "--lifeline needs a descriptor's number, not '\(value)'")
-            }
-            options.lifeline = number
-        default: throw NodeAgentError(code: "usage", message: "\(name) is no option of locum-node")
-        }
-    }
-    guard !options.data.isEmpty else {
-        throw NodeAgentError(
-            code: "usage",
-            message:
-                "usage: locum-node --data DIR [--memory BYTES] [--prediction on|off] [--lifeline FD] [--node-id NAME]\n"
-                + "       locum-node --check")
-    }
-    return options
-}
+import Systemd
 
 func say(_ text: String) {
+    if Journal.isStandardError, Journal.send(text, .notice, program: "locum-node") { return }
     let line = Array("locum-node: \(text)\n".utf8)
     _ = write(2, line, line.count)
 }
@@ -62,7 +24,7 @@ do {
         try checkHost()
         exit(0)
     }
-    var options = try options(CommandLine.arguments)
+    var options = try Node.Options.read(CommandLine.arguments)
     Process.keepSmall()
     Process.wakeQuickly()
     Process.raiseDescriptorLimit()
@@ -71,6 +33,7 @@ do {
     options.confinement = try Sandbox.enterNode()
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
     try node.watchForEnd()
+    node.report(to: Notifier())
     try loop.run()
     if let failure = node.failure { throw failure }
 } catch let error as NodeAgentError {

@@ -4,6 +4,7 @@ import ControlPlane
 import FunctionModel
 import Glibc
 import Logging
+import NIOCore
 import NIOPosix
 import Synchronization
 import Syscall
@@ -110,7 +111,7 @@ struct RunningGateway: Sendable {
         let gateway = Gateway(
             control: control, group: MultiThreadedEventLoopGroup.singleton, limits: limits,
             logger: Logger(label: "test"))
-        Task { try await gateway.serveInference(host: "127.0.0.1", port: 0) { sink.yield($0) } }
+        Task { try await gateway.serveInference(.host("127.0.0.1", port: 0)) { sink.yield($0?.port ?? 0) } }
         var port = 0
         for await value in ports {
             port = value

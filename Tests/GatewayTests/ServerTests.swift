@@ -203,7 +203,7 @@ import Wire
         let (up, sink) = AsyncStream<Void>.makeStream()
         let gateway = Gateway(
             control: control, group: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
-        Task { try await gateway.serveAdministration(path: path) { sink.finish() } }
+        Task { try await gateway.serveAdministration(.path(path)) { sink.finish() } }
         for await _ in up {}
         var information = stat()
         stat(path, &information)

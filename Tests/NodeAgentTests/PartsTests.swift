@@ -110,6 +110,30 @@ import Wire
         #expect(Cgroup.make(name: "g", groups: "1:cpu:/\n", mounts: mounts).absence.contains("in no cgroup"))
     }
 
+    @Test("In a group that was delegated node makes room for groups of its own, elsewhere it stays where it is")
+    func delegation() throws {
+        var template = Array("/tmp/locum-cgroup-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let files = ["own/daemon/cgroup.procs", "own/g/cgroup.controllers"]
+        defer {
+            for file in files { unlink("\(path)/\(file)") }
+            for folder in ["own/daemon", "own/g", "own", ""] { rmdir("\(path)/\(folder)") }
+        }
+        for folder in ["own", "own/daemon", "own/g"] { mkdir("\(path)/\(folder)", 0o755) }
+        for file in files { close(open("\(path)/\(file)", O_CREAT | O_WRONLY, 0o644)) }
+        let controllers = open("\(path)/\(files[1])", O_WRONLY)
+        write(controllers, "memory pids\n", 12)
+        close(controllers)
+        let mounts = "30 20 0:25 / \(path) rw,nosuid - cgroup2 cgroup2 rw\n"
+        for delegated in [false, true] {
+            let group = Cgroup.make(name: "g", groups: "0::/own\n", mounts: mounts) { _ in delegated }.group
+            #expect(group?.path == "\(path)/own/g" && group?.whole == "\(path)/own")
+            let moved = ProcessFacts.read("\(path)/\(files[0])", atMost: 32)
+            #expect(moved == (delegated ? "\(getpid())" : ""))
+        }
+    }
+
     @Test("Exit statuses are put into words")
     func exits() {
         #expect("\(ExitReason(status: 3 << 8))".contains("code 3"))

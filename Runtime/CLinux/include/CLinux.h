@@ -44,6 +44,8 @@ int locum_unmap_pages(void *start, size_t length);
 int locum_lock_on_fault(const void *start, size_t length);
 /// An O_TMPFILE-less unnamed-until-linked file is made by the caller; this is fallocate(2).
 int locum_fallocate(int fd, off_t length);
+/// getxattr(2).
+ssize_t locum_get_attribute(const char *path, const char *name, void *value, size_t size);
 
 // --- sockets ----------------------------------------------------------------------------------
 int locum_seqpacket_pair(int ends[2]);
@@ -61,6 +63,8 @@ int locum_unix_connect(const char *path, int type);
 int locum_accept(int socket);
 /// SO_PEERCRED.
 int locum_peer(int socket, pid_t *pid, uid_t *uid, gid_t *gid);
+/// 1 when the peer of a unix socket had the group when it connected, as its first or a supplementary one; else 0.
+int locum_peer_has_group(int socket, gid_t group);
 int locum_set_buffers(int socket, int bytes);
 /// SO_RCVTIMEO: a blocking receive gives up with EAGAIN after that long.
 int locum_set_receive_timeout(int socket, int milliseconds);

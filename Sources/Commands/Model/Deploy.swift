@@ -59,7 +59,7 @@ struct Deploy: ParsableCommand {
             let files = try SourceFiles.open(source)
             let chosen = name ?? Self.defaultName(source)
             try Self.check(name: chosen)
-            let deployment = try Deployment(daemon.folder)
+            let deployment = try Deployment(daemon)
             let result = try deployment.run(try options(name: chosen), files)
             if json {
                 print(result)

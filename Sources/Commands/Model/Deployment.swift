@@ -9,16 +9,9 @@ struct Deployment {
     private let socket: Descriptor
     private let progress = Progress()
 
-    init(_ folder: String) throws {
-        let path = folder + "/run/invoke.sock"
-        do {
-            socket = try UnixSocket.connect(path, kind: .seqpacket)
-        } catch {
-            throw ControlError(
-                kind: .unreachable, code: "unreachable",
-                message: "no Locum daemon answers at \(path) (\(error)). Start one with `locum up --data \(folder)`, "
-                    + "or name its folder with --data or LOCUM_DATA.")
-        }
+    init(_ daemon: DaemonOptions) throws {
+        let path = daemon.invokeSocket
+        do { socket = try UnixSocket.connect(path, kind: .seqpacket) } catch { throw daemon.unreachable(path, error) }
     }
 
     /// Sends the files and waits for the end.

@@ -5,6 +5,7 @@ import FoundationEssentials
 import FunctionModel
 import Kernels
 import Scheduler
+import Settings
 import Wire
 
 struct Plan: ParsableCommand {
@@ -48,12 +49,12 @@ struct Plan: ParsableCommand {
     }
 
     func validate() throws {
-        guard Bytes.parse(memory) != nil else { throw ValidationError("--memory \(memory): write a size like 3G.") }
+        guard Quantity.bytes(memory) != nil else { throw ValidationError("--memory \(memory): write a size like 3G.") }
     }
 
     func run() throws {
         try reporting {
-            guard let budget = Bytes.parse(memory) else { return }
+            guard let budget = Quantity.bytes(memory) else { return }
             let recording = try trace.map { try AccessTrace(decoding: try TraceReplay.read($0)) }
             let lanes = Up.standardThreads
             let manifest = try plan(expertsPerFunction: 1)
@@ -92,7 +93,7 @@ struct Plan: ParsableCommand {
     private func plan(expertsPerFunction: UInt32) throws -> ImportManifest {
         let options = DeployOptions(
             name: "plan", expertsPerFunction: expertsPerFunction, context: context ?? 0, planOnly: true)
-        let text = try Deployment(daemon.folder).run(options, try SourceFiles.open(source))
+        let text = try Deployment(daemon).run(options, try SourceFiles.open(source))
         let manifest = try ImportManifest(json: Data(text.utf8))
         // Written by the process that read the model's files, so it is checked as control does.
         try manifest.validate(shards: manifest.functions.count)

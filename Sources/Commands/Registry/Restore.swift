@@ -35,7 +35,7 @@ struct Restore: ParsableCommand {
             for model in index.models where models.isEmpty || models.contains(model.name) {
                 let source = SourceFile(
                     name: file.split(separator: "/").last.map(String.init) ?? file, descriptor: descriptor)
-                let result = try Deployment(daemon.folder).run(Self.options(model), [source])
+                let result = try Deployment(daemon).run(Self.options(model), [source])
                 results.append(result)
                 if !json {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)

@@ -3,6 +3,7 @@ import ArgumentParser
 import FoundationEssentials
 import Glibc
 import Scheduler
+import Settings
 import Syscall
 
 struct TraceReplay: ParsableCommand {
@@ -56,17 +57,17 @@ struct TraceReplay: ParsableCommand {
             let names = PolicyName.allCases.map(\.rawValue).joined(separator: ", ")
             throw ValidationError("--policy \(policy): must be one of \(names).")
         }
-        guard Bytes.parse(memory) != nil else { throw ValidationError("--memory \(memory): write a size like 3G.") }
+        guard Quantity.bytes(memory) != nil else { throw ValidationError("--memory \(memory): write a size like 3G.") }
         guard warmup >= 0 else { throw ValidationError("--warmup \(warmup): must not be negative.") }
-        if let disk, Bytes.parse(disk) == nil { throw ValidationError("--disk \(disk): write a size like 1.2G.") }
+        if let disk, Quantity.bytes(disk) == nil { throw ValidationError("--disk \(disk): write a size like 1.2G.") }
     }
 
     func run() throws {
         try reporting {
             let trace = try AccessTrace(decoding: try Self.read(file))
-            guard let name = PolicyName(rawValue: policy), let budget = Bytes.parse(memory) else { return }
+            guard let name = PolicyName(rawValue: policy), let budget = Quantity.bytes(memory) else { return }
             let speed =
-                disk.flatMap(Bytes.parse).map(Double.init)
+                disk.flatMap(Quantity.bytes).map(Double.init)
                 ?? DiskProbe.bytesPerSecond(folder: DataFolder.resolve(data) + "/shards")
             let shards = budget - trace.header.fixedBytes
             guard shards > 0 else {

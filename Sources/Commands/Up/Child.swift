@@ -110,10 +110,12 @@ enum Installation {
     }
 
     /// The folder of a model that ships with Locum, if there is one of this name: beside an installation in
-    /// `share/locum/models`, or in the source tree that the program was built in. `LOCUM_MODELS` goes first.
+    /// `share/locum/models` (the programs may be in `lib/locum`), or in the source tree that the program was built in. `LOCUM_MODELS` goes first.
     static func model(_ name: String) -> String? {
         guard !name.contains("/"), !name.hasPrefix(".") else { return nil }
-        var places = [folder + "/../share/locum/models", folder + "/../Runtime/Models"]
+        var places = [
+            folder + "/../share/locum/models", folder + "/../../share/locum/models", folder + "/../Runtime/Models",
+        ]
         // A build folder lies some levels below the source tree.
         for up in ["/../..", "/../../.."] { places.append(folder + up + "/Runtime/Models") }
         if let given = getenv("LOCUM_MODELS") { places.insert(String(cString: given), at: 0) }

@@ -37,6 +37,8 @@ struct Supervisor {
         (self.folder, self.listen, self.keepMilliseconds) = (folder, listen, keepMilliseconds)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
         self.prediction = prediction
+        // If this is somebody's service, its manager is not to hear of the daemons.
+        unsetenv("NOTIFY_SOCKET")
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
         signals = Descriptor(owning: try check(locum_signal_descriptor(watched, Int32(watched.count)), "watch signals"))
         epoll = try Epoll()
@@ -77,8 +79,8 @@ struct Supervisor {
     private mutating func startControl() throws {
         try control.start(
             ["--data", folder, "--listen", listen, "--threads", "\(threads)"]
-                + (idleMilliseconds.map { ["--idle-timeout-ms", "\($0)"] } ?? [])
-                + (keepMilliseconds.map { ["--keep-sessions-ms", "\($0)"] } ?? []), lifeline: lifeline.read.raw,
+                + (idleMilliseconds.map { ["--idle-timeout", "\($0)ms"] } ?? [])
+                + (keepMilliseconds.map { ["--keep-sessions", "\($0)ms"] } ?? []), lifeline: lifeline.read.raw,
             captureOutput: true)
         if let output = control.output { try epoll.add(output.raw, token: Token.output) }
     }

@@ -4,6 +4,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import Settings
 import Syscall
 
 struct Up: ParsableCommand {
@@ -42,13 +43,13 @@ struct Up: ParsableCommand {
     static var standardThreads: Int { max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
 
     func validate() throws {
-        if let idleTimeout, Duration.milliseconds(idleTimeout) == nil {
+        if let idleTimeout, Quantity.milliseconds(idleTimeout) == nil {
             throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
         }
-        if let keepSessions, Duration.milliseconds(keepSessions) == nil {
+        if let keepSessions, Quantity.milliseconds(keepSessions) == nil {
             throw ValidationError("--keep-sessions \(keepSessions): write a number with ms, s, m or h, like 10m.")
         }
-        if let memory, Bytes.parse(memory) == nil {
+        if let memory, Quantity.bytes(memory) == nil {
             throw ValidationError("--memory \(memory): write a number of bytes, or one with K, M, G or T, like 3G.")
         }
         // `shuffled` guesses wrongly on purpose: benchmarks measure with it what a useless predictor costs.
@@ -68,44 +69,11 @@ struct Up: ParsableCommand {
             let folder = daemon.folder
             let lock = try FolderLock.take(folder)
             var supervisor = try Supervisor(
-                folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Duration.milliseconds),
-                keepMilliseconds: keepSessions.flatMap(Duration.milliseconds), threads: threads ?? Self.standardThreads,
-                memory: memory.flatMap(Bytes.parse), prediction: prediction)
+                folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Quantity.milliseconds),
+                keepMilliseconds: keepSessions.flatMap(Quantity.milliseconds), threads: threads ?? Self.standardThreads,
+                memory: memory.flatMap(Quantity.bytes), prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)
         }
-    }
-}
-
-/// Sizes as people write them.
-enum Bytes {
-    /// Bytes of `512M`, `3G`, `1.5GiB`, `1000000`; units are powers of 1,024. nil when it is none.
-    static func parse(_ text: String) -> Int? {
-        let digits = text.prefix { $0.isNumber || $0 == "." }
-        guard let value = Double(digits), value > 0 else { return nil }
-        var unit = text.dropFirst(digits.count).uppercased()
-        if unit.hasSuffix("IB") { unit.removeLast(2) } else if unit.hasSuffix("B") { unit.removeLast() }
-        guard let power = ["", "K", "M", "G", "T"].firstIndex(of: unit) else { return nil }
-        let bytes = value * Double(1 << (10 * power))
-        return bytes < 1e18 ? Int(bytes) : nil
-    }
-}
-
-/// Durations as people write them.
-enum Duration {
-    /// Milliseconds of `500ms`, `5s`, `2m`, `1h` (a bare number means seconds); nil when it is none.
-    static func milliseconds(_ text: String) -> Int? {
-        let digits = text.prefix { $0.isNumber || $0 == "." }
-        guard let value = Double(digits), value >= 0 else { return nil }
-        let scale: Double
-        switch text.dropFirst(digits.count) {
-        case "ms": scale = 1
-        case "s", "": scale = 1000
-        case "m": scale = 60_000
-        case "h": scale = 3_600_000
-        default: return nil
-        }
-        let result = (value * scale).rounded()
-        return result <= 1e12 ? Int(result) : nil
     }
 }

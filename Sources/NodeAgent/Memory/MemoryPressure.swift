@@ -4,7 +4,9 @@ import Syscall
 
 enum MemoryPressure {
     /// Share of the last ten seconds in which some task waited, 0 to 1.
-    static func stalled() -> Double {
+    /// - Parameter group: folder of the cgroup to ask, instead of this process's own.
+    static func stalled(in group: String? = nil) -> Double {
+        if let group, let share = share(ProcessFacts.read("\(group)/memory.pressure", atMost: 256)) { return share }
         let groups = ProcessFacts.read("/proc/self/cgroup", atMost: 16_384)
         let own = groups.split(separator: "\n").first { $0.hasPrefix("0::") }.map { $0.dropFirst(3) }
         if let own, own != "/" {

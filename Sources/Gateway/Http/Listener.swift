@@ -1,0 +1,67 @@
+// Accepts connections and hands them to Hummingbird's HTTP/1 channel. Hummingbird's own server cannot take a socket that
+// listens already, as the service manager passes one.
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOPosix
+
+/// Where a listener gets its connections.
+public enum ListenAddress: Sendable {
+    /// Port 0 picks one.
+    case host(String, port: Int)
+    /// A unix socket of at most 107 bytes.
+    case path(String)
+    /// A socket that listens already; the listener takes it over.
+    case passed(Int32)
+
+    /// As given; what connections to a passed socket may call it, they know by its address.
+    var host: String {
+        if case .host(let host, _) = self { host } else { "localhost" }
+    }
+}
+
+struct Listener: Sendable {
+    let address: ListenAddress
+    let limits: ConnectionLimits
+    let group: any EventLoopGroup
+    let logger: Logger
+
+    /// Serves until the task is cancelled.
+    /// - Parameter listening: called when connections are accepted.
+    func serve(_ connection: HTTP1Channel, listening: @Sendable (any Channel) async -> Void) async throws {
+        let server = try await listen(connection)
+        await listening(server.channel)
+        try await withThrowingDiscardingTaskGroup { tasks in
+            try await server.executeThenClose { accepted in
+                for try await value in accepted {
+                    tasks.addTask { await connection.handle(value: value, logger: logger) }
+                }
+            }
+        }
+    }
+
+    private func listen(_ connection: HTTP1Channel) async throws -> NIOAsyncChannel<HTTP1Channel.Value, Never> {
+        let (limits, logger) = (limits, logger)
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(ChannelOptions.backlog, value: 256)
+            .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        AvailableConnectionsChannelHandler(maxConnections: limits.connections))
+                }
+            }
+        let setup: @Sendable (any Channel) -> EventLoopFuture<HTTP1Channel.Value> = {
+            connection.setup(channel: $0, logger: logger)
+        }
+        return switch address {
+        case .host(let host, let port): try await bootstrap.bind(host: host, port: port, childChannelInitializer: setup)
+        case .path(let path):
+            try await bootstrap.bind(
+                unixDomainSocketPath: path, cleanupExistingSocketFile: true, childChannelInitializer: setup)
+        case .passed(let socket): try await bootstrap.bind(socket, childChannelInitializer: setup)
+        }
+    }
+}

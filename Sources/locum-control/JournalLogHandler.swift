@@ -1,0 +1,38 @@
+// Control's log as entries of the journal: what a message is about goes into fields that can be asked for
+// (`journalctl LOCUM_FUNCTION=…`).
+import Logging
+import Systemd
+
+struct JournalLogHandler: LogHandler {
+    let program: String
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    init(program: String) { self.program = program }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let about = metadata.merging(event.metadata ?? [:]) { _, newer in newer }
+        Journal.send(
+            "\(event.message)", Self.priority(event.level), program: program,
+            fields: about.map { (name: Self.field($0.key), value: "\($0.value)") })
+    }
+
+    private static func field(_ key: String) -> String {
+        "LOCUM_" + String(key.uppercased().map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
+    }
+
+    private static func priority(_ level: Logger.Level) -> Journal.Priority {
+        switch level {
+        case .trace, .debug: .debug
+        case .info: .info
+        case .notice: .notice
+        case .warning: .warning
+        case .error, .critical: .error
+        }
+    }
+}
