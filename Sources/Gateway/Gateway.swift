@@ -66,10 +66,14 @@ public struct Gateway: Sendable {
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
         let (limits, logger) = (limits, logger)
-        let configuration = HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionSetup(limits)])
+        let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
+        let configuration = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [ConnectionSetup(limits, room)],
+            httpDecoderConfiguration: .init(
+                maxHeaderFieldSize: ConnectionLimits.longestHeader, maxHeaderListSize: ConnectionLimits.longestHeaders,
+                maxHeaderFieldCount: ConnectionLimits.mostHeaders))
         let server = try HTTPServerBuilder.http1(configuration: configuration).buildServer(
-            configuration: ServerConfiguration(
-                address: address, availableConnectionsDelegate: .maximum(limits.connections, logger: logger)),
+            configuration: ServerConfiguration(address: address, availableConnectionsDelegate: room),
             eventLoopGroup: group, logger: logger
         ) { request, writer, channel in
             var response: Response
