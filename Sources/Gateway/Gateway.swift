@@ -67,6 +67,7 @@ public struct Gateway: Sendable {
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
         let (limits, logger) = (limits, logger)
+        let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
         let connection = HTTP1Channel(
             responder: { request, writer, channel in
                 var response: Response
@@ -84,8 +85,14 @@ public struct Gateway: Sendable {
                 }
                 response.headers[.date] = Self.date()
                 try await writer.write(response: response.head, body: response.body)
-            }, configuration: HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionSetup(limits)]))
-        try await Listener(address: address, limits: limits, group: group, logger: logger).serve(
+            },
+            configuration: HTTP1Channel.Configuration(
+                additionalChannelHandlers: [ConnectionSetup(limits, room)],
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: ConnectionLimits.longestHeader,
+                    maxHeaderListSize: ConnectionLimits.longestHeaders,
+                    maxHeaderFieldCount: ConnectionLimits.mostHeaders)))
+        try await Listener(address: address, room: room, group: group, logger: logger).serve(
             connection, listening: listening)
     }
 

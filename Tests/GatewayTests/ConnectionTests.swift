@@ -100,26 +100,72 @@ import Testing
         }
     }
 
-    @Test("More clients than may be there at once wait for those before them")
+    @Test("Of more clients than may be there at once, those that have their answer make room for others")
     func many() async throws {
-        let gateway = await RunningGateway(ConnectionLimits(connections: 4))
+        let gateway = await RunningGateway(ConnectionLimits(connections: 4, rest: .milliseconds(100)))
         let (port, request) = (gateway.port, request)
-        let answers = try await blocking {
+        let (idle, answers) = try await blocking {
+            // Silent ones are in nobody's way.
+            let idle = (0..<12).map { _ in Client(port: port) }
+            let held = (0..<16).map { _ in Client(port: port) }
+            for client in held { client.send(request) }
+            let answers = held.map { $0.readAnswer(until: "total_tokens") }
+            return (idle.filter { $0.isClosed(after: 0) }.count, answers.count { $0.hasPrefix("HTTP/1.1 200") })
+        }
+        #expect(answers == 16)
+        #expect(idle == 12)
+    }
+
+    @Test("Clients whose answers are under way keep their places; others wait until one leaves")
+    func busy() async throws {
+        let gateway = await RunningGateway(ConnectionLimits(connections: 4, rest: .milliseconds(100)))
+        gateway.control.mood.withLock { $0 = .hangs }
+        let (port, request) = (gateway.port, request)
+        let asked = try await blocking {
             var held = (0..<16).map { _ in Client(port: port) }
             for client in held { client.send(request) }
-            for _ in 0..<500 where held.filter({ $0.hasAnswer }).count < 4 { usleep(10_000) }
-            usleep(200_000)
-            let early = held.filter { $0.hasAnswer }.count
-            var all = 0
-            while let client = held.first {
-                if client.readAnswer(until: "total_tokens").hasPrefix("HTTP/1.1 200") { all += 1 }
-                held.removeFirst()
-            }
-            return (early, all)
+            for _ in 0..<500 where gateway.control.asked.withLock({ $0 }) < 4 { usleep(10_000) }
+            usleep(300_000)
+            let early = gateway.control.asked.withLock { $0 }
+            held.removeFirst(8)
+            for _ in 0..<500 where gateway.control.asked.withLock({ $0 }) < 9 { usleep(10_000) }
+            return (early, gateway.control.asked.withLock { $0 })
         }
         // The listener takes a few at a time before it looks.
-        #expect((4...8).contains(answers.0))
-        #expect(answers.1 == 16)
+        #expect((4...8).contains(asked.0))
+        #expect(asked.1 > asked.0)
+    }
+
+    @Test("A head that comes a byte at a time has its time as a whole, and a body, too")
+    func slowLoris() async throws {
+        let gateway = await RunningGateway(ConnectionLimits(request: .milliseconds(300), idle: .seconds(60)))
+        for (start, least, most) in [("GET /health HTTP/1.1\r\nX-A: ", 0.25, 2.0), (head(5000), 2.5, 6.0)] {
+            let (answer, took) = try await blocking { [port = gateway.port] in
+                let client = Client(port: port)
+                let begin = ContinuousClock.now
+                client.send(start)
+                for _ in 0..<100 where !client.hasAnswer {
+                    usleep(100_000)
+                    client.send("a")
+                }
+                return (client.readAnswer(), (ContinuousClock.now - begin) / .seconds(1))
+            }
+            #expect(answer.hasPrefix("HTTP/1.1 408"), "\(answer)")
+            #expect(took > least && took < most, "\(start): \(took)")
+        }
+    }
+
+    @Test("More or longer headers than any client sends are refused, and the connection ends soon")
+    func headerFlood() async throws {
+        let gateway = await RunningGateway()
+        let many = (0..<200).map { "X-\($0): a\r\n" }.joined()
+        let long = "X-A: " + String(repeating: "a", count: 40_000) + "\r\n"
+        for flood in [many, long] {
+            let text = "GET /health HTTP/1.1\r\nHost: localhost\r\n\(flood)\r\n"
+            let (answer, took) = try await self.answer(gateway, to: text)
+            #expect(answer.hasPrefix("HTTP/1.1 400"), "\(answer)")
+            #expect(took < .seconds(3))
+        }
     }
 
     @Test("A name in a path is told as it was meant, and one that is no text is refused")

@@ -62,6 +62,7 @@ class Box:
         self.data, self.sources = data, sources
         self.environment: dict[str, str] = {}
         self.daemon = Daemon(data)
+        self.said: object = ""
         #: Digests of the model's shards in each state.
         self.states: dict[str | None, set[str]] = {None: set()}
         self.state: str | None = None
@@ -138,6 +139,14 @@ class Box:
         assert {path.name for path in self.data.iterdir()} <= NAMES
 
 
+@pytest.fixture
+def box(data, sources):
+    box = Box(data, sources)
+    yield box
+    if box.daemon.process and box.daemon.process.poll() is None:
+        box.daemon.kill_all()
+
+
 class Tally:
     """How many points there are, how many were tried, and which kinds of operation met a fault."""
 
@@ -167,9 +176,8 @@ class Tally:
 
 
 @pytest.mark.parametrize("program", ["locum-node", "locum-control"])
-def test_whatever_operation_fails_while_models_come_change_and_go(program, data, tmp_path, preload, sources):
+def test_whatever_operation_fails_while_models_come_change_and_go(program, box, data, tmp_path, preload):
     chance = random.Random(SEED)
-    box = Box(data, sources)
     box.prepare()
     faults = Faults(preload, program, data, tmp_path / "plan")
     box.environment = faults.environment
@@ -223,11 +231,10 @@ def test_whatever_operation_fails_while_models_come_change_and_go(program, data,
 
 @pytest.mark.parametrize("program", ["locum-node", "locum-control"])
 @pytest.mark.parametrize("first", [True, False], ids=["first", "again"])
-def test_whatever_operation_fails_while_the_daemons_start(program, first, data, tmp_path, preload, sources):
+def test_whatever_operation_fails_while_the_daemons_start(program, first, box, data, tmp_path, preload):
     """On an empty folder, and on one whose daemons were killed."""
     chance = random.Random(SEED)
     faults = Faults(preload, program, data, tmp_path / "plan")
-    box = Box(data, sources)
     if not first:
         box.prepare()
         assert box.start() and box.take("deploy")
@@ -270,10 +277,9 @@ def test_whatever_operation_fails_while_the_daemons_start(program, first, data, 
     tally.say(f"start of {program}")
 
 
-def test_an_import_that_dies_at_any_step_of_node_leaves_nothing(data, tmp_path, preload, sources):
+def test_an_import_that_dies_at_any_step_of_node_leaves_nothing(box, data, tmp_path, preload):
     """The import runs in namespaces of its own with an empty environment, where nothing can be loaded into it. So it
     dies from outside while node stands still at its N-th operation."""
-    box = Box(data, sources)
     box.prepare()
     faults = Faults(preload, "locum-node", data, tmp_path / "plan")
     box.environment = faults.environment

@@ -1,5 +1,5 @@
-// What a connection does beside carrying requests: it is closed when its client says nothing for too long, and the
-// request under way hears when its client is gone.
+// What a connection does beside carrying requests: it is closed when its client says nothing for too long, or takes too
+// long over one request a byte at a time, and the request under way hears when its client is gone.
 //
 //     socket ─► IdleStateHandler ─► ByteWatch ─► HTTP decoder ─► ConnectionHandler ─► Hummingbird
 //
@@ -12,13 +12,14 @@ import NIOHTTP1
 final class ConnectionSetup: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = NIOAny
     private let limits: ConnectionLimits
+    private let room: ConnectionRoom
 
-    init(_ limits: ConnectionLimits) { self.limits = limits }
+    init(_ limits: ConnectionLimits, _ room: ConnectionRoom) { (self.limits, self.room) = (limits, room) }
 
     func handlerAdded(context: ChannelHandlerContext) {
         let pipeline = context.pipeline.syncOperations
         do {
-            let connection = ConnectionHandler()
+            let connection = ConnectionHandler(limits, room)
             let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
             try pipeline.addHandler(connection, position: .after(decoder))
             try pipeline.addHandler(ByteWatch { [unowned connection] in connection.bytesCame() }, position: .first)
@@ -75,6 +76,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Clients may send a request before they have the answer to the one before.
     private var unanswered = 0
     private var knowsContinue = false
+    private let limits: ConnectionLimits
+    private let room: ConnectionRoom
+    /// Runs while a request has come in part.
+    private var deadline: Scheduled<Void>?
+
+    init(_ limits: ConnectionLimits, _ room: ConnectionRoom) { (self.limits, self.room) = (limits, room) }
+
+    func handlerAdded(context: ChannelHandlerContext) { room.waits(context.channel) }
 
     /// Called before the decoder sees them.
     func bytesCame() { if state == .fresh || state == .idle { state = .head } }
@@ -83,12 +92,30 @@ final class ConnectionHandler: ChannelDuplexHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             state = .body
+            stopClock()
             unanswered += 1
             knowsContinue = (head.version.major, head.version.minor) >= (1, 1)
         case .body: break
-        case .end: state = .answering
+        case .end:
+            state = .answering
+            stopClock()
+            room.waitsNoMore(context.channel)
         }
         context.fireChannelRead(data)
+    }
+
+    /// What has come so far has been seen; a request that came whole needs no clock.
+    func channelReadComplete(context: ChannelHandlerContext) {
+        if deadline == nil, state == .head || state == .body {
+            let time = state == .head ? limits.request : limits.body
+            deadline = context.eventLoop.assumeIsolated().scheduleTask(in: time) { self.refuse(context, isFinal: true) }
+        }
+        context.fireChannelReadComplete()
+    }
+
+    private func stopClock() {
+        deadline?.cancel()
+        deadline = nil
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -101,7 +128,15 @@ final class ConnectionHandler: ChannelDuplexHandler {
             answer = .none
             unanswered -= 1
             // An answer may be sent before its request has ended.
-            if state == .answering, unanswered == 0 { state = .idle }
+            if state == .answering, unanswered == 0 {
+                state = .idle
+                room.waits(context.channel)
+            }
+            // Nothing that follows a head that is none can be understood. The answer has a moment to arrive.
+            if state == .head, unanswered < 0 {
+                let channel = context.channel
+                context.eventLoop.scheduleTask(in: limits.lingering) { channel.close(promise: nil) }
+            }
         }
         context.write(data, promise: promise)
     }
@@ -117,6 +152,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        stopClock()
+        room.waitsNoMore(context.channel)
         watch.left()
         context.fireChannelInactive()
     }
@@ -134,11 +171,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    private func refuse(_ context: ChannelHandlerContext) {
+    /// - Parameter isFinal: it had all its time, not only a pause.
+    private func refuse(_ context: ChannelHandlerContext, isFinal: Bool = false) {
         // Others are answered first.
-        if unanswered > 1 { return }
+        if unanswered > 1, !isFinal { return }
         // Too late for another answer.
-        if answer != .none || state == .body && unanswered == 0 { return context.close(promise: nil) }
+        if answer != .none || state == .body && unanswered == 0 || unanswered > 1 || unanswered < 0 {
+            return context.close(promise: nil)
+        }
         let part = state == .head ? "head" : "body"
         let error = APIError(
             status: .requestTimeout, message: "the rest of the request's \(part) did not come", code: "timeout")

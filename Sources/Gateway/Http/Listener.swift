@@ -23,7 +23,8 @@ public enum ListenAddress: Sendable {
 
 struct Listener: Sendable {
     let address: ListenAddress
-    let limits: ConnectionLimits
+    /// Who gets in when it is full.
+    let room: ConnectionRoom
     let group: any EventLoopGroup
     let logger: Logger
 
@@ -42,7 +43,7 @@ struct Listener: Sendable {
     }
 
     private func listen(_ connection: HTTP1Channel) async throws -> NIOAsyncChannel<HTTP1Channel.Value, Never> {
-        let (limits, logger) = (limits, logger)
+        let (room, logger) = (room, logger)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(ChannelOptions.backlog, value: 256)
             .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
@@ -50,7 +51,7 @@ struct Listener: Sendable {
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
-                        AvailableConnectionsChannelHandler(maxConnections: limits.connections))
+                        AvailableConnectionsChannelHandler(delegate: room))
                 }
             }
         let setup: @Sendable (any Channel) -> EventLoopFuture<HTTP1Channel.Value> = {
