@@ -10,7 +10,7 @@ VENV := .venv
 FUZZ_SECONDS ?= 60
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test demo bench bench-memory fuzz install clean
+.PHONY: help deps build debug test demo bench bench-memory fuzz install deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,5 +57,8 @@ install: build ## Install below $(DESTDIR)$(PREFIX)
 	for p in $(filter-out locum-eval locum-bench locum-testmodel,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/bin/; done
 	cp -r Runtime/Models/tales-moe $(DESTDIR)$(PREFIX)/share/locum/models/
 
+deb: build ## A Debian package in build/, looked at by lintian
+	Deploy/make-deb bin .build
+
 clean: ## Remove what was built
-	rm -rf .build bin bench/out $(VENV)
+	rm -rf .build bin build bench/out $(VENV)
