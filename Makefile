@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= $(if $(LONG),600,60)
 FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test test-sandbox demo bench bench-memory fuzz install clean
+.PHONY: help deps build debug test test-sandbox demo bench bench-memory fuzz install deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ install: build ## Install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/locum $(DESTDIR)$(PREFIX)/share/locum/models
 	for p in $(filter-out locum-eval locum-bench locum-testmodel,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/bin/; done
 	cp -r Runtime/Models/tales-moe $(DESTDIR)$(PREFIX)/share/locum/models/
+
+deb: build ## A Debian package in build/, looked at by lintian
+	Deploy/make-deb bin .build
 
 clean: ## Remove what was built
 	rm -rf .build $(FUZZ_BUILD) build bin bench/out $(VENV)
