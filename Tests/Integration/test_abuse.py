@@ -1,0 +1,120 @@
+"""A thousand idle connections, ten thousand malformed requests, requests a byte at a time and floods of headers, all at
+once: other clients are answered within twice the normal time, and control does not grow."""
+
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from daemon import NANO, Daemon
+
+IDLE, MALFORMED, LEAST = 1000, 10_000, 100
+ABUSE = Path(__file__).parent.parent / "abuse.py"
+MEBIBYTE = 1 << 20
+#: What control may grow by, for all of the abuse together.
+GROWTH = 64 * MEBIBYTE
+
+
+def resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+class Clients:
+    """Two well-behaved clients, each with a connection of its own for every request."""
+
+    def __init__(self, daemon: Daemon):
+        self.host, self.port = daemon.url.removeprefix("http://").rsplit(":", 1)
+        self.body = json.dumps(
+            {"model": "nano", "prompt": "hello", "max_tokens": 8, "temperature": 0, "ignore_eos": True})
+        self.text = self.ask()
+
+    def ask(self) -> str:
+        connection = http.client.HTTPConnection(self.host, int(self.port), timeout=60)
+        try:
+            connection.request("POST", "/v1/completions", self.body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            body = json.load(answer)
+            assert answer.status == 200, body
+            return body["choices"][0]["text"]
+        finally:
+            connection.close()
+
+    def measure(self, until) -> list[float]:
+        """Seconds of each request, at least LEAST of them, and until `until()`."""
+        times: list[float] = []
+        failed: list[BaseException] = []
+
+        def client():
+            try:
+                while len(times) < LEAST or not until():
+                    begin = time.monotonic()
+                    assert self.ask() == self.text
+                    times.append(time.monotonic() - begin)
+                    # Both processors busy would leave the abuse none.
+                    time.sleep(0.05)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=client) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(240)
+        assert not failed, failed
+        return times
+
+
+def test_abuse_costs_others_little(data):
+    with Daemon(data, "--idle-timeout", "300s", "--threads", "2") as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--experts-per-function", "all")
+        clients = Clients(daemon)
+        control = daemon.daemons()["locum-control"]
+        normal = clients.measure(lambda: True)
+        before, peak = resident(control), 0
+        # Niced: the harm is to come over the network, not from taking this host's processors.
+        abuse = subprocess.Popen(
+            ["nice", "-n", "10", sys.executable, str(ABUSE), clients.host, clients.port, str(IDLE), str(MALFORMED)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert abuse.stdout.readline().strip() == "idle"
+            ended, done = threading.Event(), threading.Event()
+
+            def watch():
+                nonlocal peak
+                while not ended.is_set():
+                    peak = max(peak, resident(control))
+                    ended.wait(0.1)
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            reader = threading.Thread(target=lambda: (abuse.stdout.readline(), done.set()))
+            abuse.stdin.write("go\n")
+            abuse.stdin.flush()
+            reader.start()
+            abused = clients.measure(done.is_set)
+            ended.set()
+            watcher.join()
+            reader.join()
+            abuse.stdin.write("end\n")
+            abuse.stdin.flush()
+            counts = json.loads(abuse.stdout.readline())
+        finally:
+            abuse.kill()
+            abuse.wait()
+        usual, worse = statistics.median(normal), statistics.median(abused)
+        print(
+            f"normal {usual * 1000:.1f} ms (median of {len(normal)}), under abuse {worse * 1000:.1f} ms (median of "
+            f"{len(abused)}, slowest {max(abused) * 1000:.0f} ms); control {before / MEBIBYTE:.0f} MiB, at most "
+            f"{peak / MEBIBYTE:.0f} MiB; {counts}")
+        answered = sum(n for what, n in counts.items() if what.startswith("malformed, answered 4"))
+        assert answered >= 0.99 * MALFORMED, counts
+        assert worse <= 2 * usual
+        assert peak - before < GROWTH
+        assert daemon.daemons()["locum-control"] == control
