@@ -85,7 +85,8 @@ extension Controller {
 
     /// Tells node which shards the registry refers to; it removes all others.
     func retain() {
-        let digests = Array(Set(catalog.digests).union(doubtful))
+        let known = catalog.digests
+        let digests = known + doubtful.subtracting(known)
         var commands: [NodeCommand] = []
         for start in stride(from: 0, to: max(digests.count, 1), by: Self.digestsPerMessage) {
             let end = min(start + Self.digestsPerMessage, digests.count)
