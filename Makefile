@@ -10,7 +10,7 @@ VENV := .venv
 FUZZ_SECONDS ?= 60
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test demo bench bench-memory fuzz install clean
+.PHONY: help deps build debug test test-vm demo bench bench-memory fuzz install clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,10 @@ test: debug $(VENV)/.done ## Unit tests, then the whole machine: processes, sand
 	@# The gateway's deadlines are real time, so its suites run without others beside them.
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter '^GatewayTests\.'
 	LOCUM_BIN=.build/debug $(PY) -m pytest Tests -q -p no:cacheprovider
+
+test-vm: debug deb $(VENV)/.done ## The package in a virtual machine: install, reboot, power cuts, purge (as root, some minutes)
+	Tests/VM/make-image build/vm
+	LOCUM_VM=build/vm LOCUM_BIN=.build/debug $(PY) -m pytest Tests/VM -q -p no:cacheprovider
 
 demo: build ## Deploy the embedded model, stream a story, watch the experts come and go (OPEN=1 stays up)
 	@OPEN=$(OPEN) Deploy/demo bin
