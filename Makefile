@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= $(if $(LONG),600,60)
 FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
 
-.PHONY: help deps build debug test test-sandbox demo bench bench-memory fuzz install deb clean
+.PHONY: help deps build debug test test-sandbox test-vm test-all demo bench bench-memory fuzz install deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,12 @@ test-sandbox: debug $(VENV)/.done ## Some 190 attempts to get out of the sandbox
 	LOCUM_BIN=.build/debug $(PY) -m pytest Tests/Sandbox -q -p no:cacheprovider >> build/sandbox.log 2>&1 || failed=1; \
 	if [ $$failed = 1 ]; then tail -50 build/sandbox.log; fi; \
 	$(PY) Tests/Sandbox/table.py build/sandbox.tsv && exit $$failed
+
+test-vm: debug deb $(VENV)/.done ## The package in a virtual machine: install, reboot, power cuts, purge (as root, some minutes)
+	Tests/VM/make-image build/vm
+	LOCUM_VM=build/vm LOCUM_BIN=.build/debug $(PY) -m pytest Tests/VM -q -p no:cacheprovider
+
+test-all: test test-sandbox fuzz test-vm ## All of these (as root, more than an hour)
 
 demo: build ## Deploy the embedded model, stream a story, watch the experts come and go (OPEN=1 stays up)
 	@OPEN=$(OPEN) Deploy/demo bin
