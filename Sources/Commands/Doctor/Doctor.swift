@@ -41,7 +41,7 @@ struct Doctor: ParsableCommand {
             add(KernelChecks.all() + NamespaceChecks.all())
             let node = NodeWord()
             add(SandboxChecks.all(node) + MemoryChecks.all(node) + LimitChecks.all() + ProcessorChecks.all())
-            add(PermissionChecks.all(folder, run: FolderFacts(daemon.folder + "/run")))
+            add(PermissionChecks.all(folder, run: FolderFacts(daemon.sockets)))
             add([DiskChecks.room(folder), DiskChecks.speed(folder)])
             add([PortCheck(listen: listen, data: folder.path).check(), running()])
             let problems = checks.filter { $0.state == .problem }.map(\.name)
