@@ -126,12 +126,18 @@ class Bench:
             budget = store.fixed_bytes + store.all_expert_bytes // 2
             runs: dict[str, list[Run]] = {"on": [], "off": [], "shuffled": []}
             seeds = list(range(10))
-            for _ in range(self.repeats + 2):
-                for mode, done in runs.items():
-                    done.append(locum_run(store, self.tokens, seeds, budget=budget, prediction=mode, warm=True))
+            # Side by side, each first in turn: a host that is slow for a while is slow for all three.
+            for round in range(2 * self.repeats + 5):
+                for turn in range(3):
+                    mode = list(runs)[(round + turn) % 3]
+                    runs[mode].append(
+                        locum_run(store, self.tokens, seeds, budget=budget, prediction=mode, warm=True))
             for mode, done in runs.items():
+                against = [run.rate / other.rate for run, other in zip(done, runs["off"]) if run.rate and other.rate]
                 self.row(f"tales-moe, half of the experts, prediction {mode}", budget, done, None, [], start="warm",
-                         prediction=mode)
+                         prediction=mode, against_off=against)
+                print(f"prediction {mode}: {statistics.median(against):.3f} times off's speed ({min(against):.3f} to "
+                      f"{max(against):.3f} in {len(against)} rounds)", flush=True)
 
     def run(self, only: str):
         for skew in SKEWS:

@@ -87,18 +87,15 @@ def host(request, tmp_path):
         shutil.rmtree(home)
 
 
-@pytest.fixture
-def root_host(host):
-    if host.user is not None or os.geteuid() != 0:
-        pytest.skip("needs root: takes something from root")
-    return host
+def hosts(users: list[int | None], what: str):
+    """For tests that are about some users only."""
+    return pytest.mark.parametrize(
+        "host", users or [pytest.param(None, marks=pytest.mark.skip(reason=what))], indirect=True,
+        ids=lambda user: "root" if user is None and os.geteuid() == 0 else "user")
 
 
-@pytest.fixture
-def user_host(host):
-    if host.user is None and os.geteuid() == 0:
-        pytest.skip("is about ordinary users")
-    return host
+of_root = hosts([None] if os.geteuid() == 0 else [], "needs root: takes something from root")
+of_users = hosts([user for user in USERS if user is not None or os.geteuid() != 0], "is about ordinary users")
 
 
 def test_what_it_finds_is_what_is_there(host):
@@ -187,7 +184,8 @@ def the_sandbox_fails(host, because: str) -> dict[str, dict]:
     return checks
 
 
-def test_without_user_namespaces(user_host):
+@of_users
+def test_without_user_namespaces(host):
     def restrict():
         # A user namespace of his own in which no further one may be made.
         uid, gid = os.getuid(), os.getgid()
@@ -200,17 +198,18 @@ def test_without_user_namespaces(user_host):
         ]:
             Path(file).write_text(text)
 
-    user_host.restrict = restrict
-    checks = the_sandbox_fails(user_host, "No space left on device")
+    host.restrict = restrict
+    checks = the_sandbox_fails(host, "No space left on device")
     users = checks["user_namespaces"]
     assert users["state"] == "problem" and "max_user_namespaces = 0" in users["found"]
     assert "sysctl -w user.max_user_namespaces" in users["advice"]
     assert checks["namespaces"]["state"] == "problem"
 
 
-def test_a_root_without_its_rights(root_host):
-    root_host.within = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
-    checks = the_sandbox_fails(root_host, "Operation not permitted")
+@of_root
+def test_a_root_without_its_rights(host):
+    host.within = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+    checks = the_sandbox_fails(host, "Operation not permitted")
     assert checks["user"]["state"] == "problem" and "CAP_SYS_ADMIN" in checks["user"]["found"]
     assert checks["namespaces"]["state"] == "problem"
 
@@ -234,19 +233,20 @@ def test_where_a_filter_hides_clone3(host):
     assert checks["kernel_calls"]["state"] == "problem" and "clone3" in checks["kernel_calls"]["found"]
 
 
+@of_root
 @pytest.mark.parametrize("hiding", [
     "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys", "mount -t tmpfs none /proc/sys",
 ], ids=["read-only", "hidden"])
-def test_a_host_that_hides_much_is_no_problem(root_host, hiding):
-    root_host.within = [
+def test_a_host_that_hides_much_is_no_problem(host, hiding):
+    host.within = [
         "unshare", "--mount", "--propagation", "private", "sh", "-c",
         f"mount -t tmpfs none /sys && {hiding} && exec \"$@\"", "sh",
     ]
-    checks = root_host.doctor()
+    checks = host.doctor()
     assert [check for check in checks.values() if check["state"] == "problem"] == []
     assert checks["mitigations"]["state"] == "note" and "unknown" in checks["time"]["found"]
     assert checks["cgroup"]["state"] == "note"
-    with Hidden(root_host):
+    with Hidden(host):
         pass
 
 
