@@ -30,8 +30,6 @@ public final class Node {
         public var lifeline: Int32?
         /// Memory budget in bytes; nil: see `MemoryLimit`.
         public var memory: Int?
-        /// What node itself gave up, for `locum status`.
-        public var confinement = "not confined"
         /// When another zygote takes over.
         var zygoteLimits = ZygoteGenerations.Limits()
         /// What becomes of routers' guesses.
@@ -65,6 +63,8 @@ public final class Node {
     var sessions: UInt64 = 0
     private(set) var cgroup: Cgroup?
     private var cgroupAbsence = ""
+    /// What node itself gave up, for `locum status`.
+    public var confinement = "not confined"
     /// Without a path: whoever passed the socket removes its file.
     private var listeners: [(socket: Descriptor, token: EventLoop.Token, path: String?)] = []
     private var signals: Descriptor?
@@ -170,7 +170,7 @@ public final class Node {
         let group = cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)"
         return features + [
             Feature(name: "cgroup", state: group), Feature(name: "cpu_weaknesses", state: CPUWeaknesses.report()),
-            Feature(name: "locum-node", state: options.confinement),
+            Feature(name: "locum-node", state: confinement),
         ]
     }
 

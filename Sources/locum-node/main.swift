@@ -24,14 +24,15 @@ do {
         try checkHost()
         exit(0)
     }
-    var options = try Node.Options.read(CommandLine.arguments)
+    let options = try Node.Options.read(CommandLine.arguments)
     Process.keepSmall()
     Process.wakeQuickly()
     Process.raiseDescriptorLimit()
     let loop = try EventLoop()
     let launcher = try Launcher(programs: try Process.folderOfThisProgram())
-    options.confinement = try Sandbox.enterNode()
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
+    // After the control group was made: the topmost folder of groups is closed to its owner, too.
+    node.confinement = try Sandbox.enterNode()
     try node.watchForEnd()
     node.report(to: Notifier())
     try loop.run()
