@@ -136,7 +136,7 @@ class Host:
         self.daemons = self.lasting()
 
     def lasting(self) -> dict[str, int]:
-        return {name: pid for name, pid in self.daemon.daemons().items() if name != "locum-zygote"}
+        return {name: pid for name, pid in self.daemon.daemons().items() if name in ("locum-node", "locum-control")}
 
     def deploy(self, name: str) -> None:
         # One function per layer: an attack meets few instances.
