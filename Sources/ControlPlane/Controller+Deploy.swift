@@ -130,6 +130,7 @@ extension Controller {
         }
         doubtful = []
         guard removed else { throw unknown("model", name) }
+        crashLoops.forget((catalog.model(name)?.functions ?? []).map(\.id))
         catalog.remove(name)
         logger.info("removed \(name)")
         let ended = await end(grace: .milliseconds(200)) { $0.model == name }

@@ -17,6 +17,15 @@ struct Cgroup {
     /// Where node goes within a group that systemd delegated to it.
     private static let ours = "daemon"
 
+    /// Makes the group below that of this process.
+    /// - Returns: the group if there is one, and what `locum status` says of it.
+    static func make(name: String) -> (group: Cgroup?, state: String) {
+        let (group, absence) = make(
+            name: name, groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16_384),
+            mounts: ProcessFacts.read("/proc/self/mountinfo", atMost: 1 << 20))
+        return (group, group.map { "v2: \($0.controllers)" } ?? "absent: \(absence)")
+    }
+
     /// Makes the group.
     /// - Parameters:
     ///   - name: of the new group; one that is left over from a crash is used again.

@@ -62,7 +62,7 @@ public final class Node {
     var control: ControlSession?
     var sessions: UInt64 = 0
     private(set) var cgroup: Cgroup?
-    private var cgroupAbsence = ""
+    private var cgroupState = ""
     /// What node itself gave up, for `locum status`.
     public var confinement = "not confined"
     /// Without a path: whoever passed the socket removes its file.
@@ -106,9 +106,7 @@ public final class Node {
             callerConnected($0, $1)
         }
         // Last, because nothing after them can fail and leave them behind.
-        (cgroup, cgroupAbsence) = Cgroup.make(
-            name: "locum-\(folder.identity)", groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16384),
-            mounts: ProcessFacts.read("/proc/self/mountinfo", atMost: 1 << 20))
+        (cgroup, cgroupState) = Cgroup.make(name: "locum-\(folder.identity)")
         cgroup?.limit(memory: memory.total, tasks: Self.mostTasks)
         zygotes.start()
     }
@@ -167,9 +165,9 @@ public final class Node {
     /// What holds the sandbox, for `hello`.
     var features: [Feature]? {
         guard let features = zygotes.features else { return nil }
-        let group = cgroup.map { "v2: \($0.controllers)" } ?? "absent: \(cgroupAbsence)"
         return features + [
-            Feature(name: "cgroup", state: group), Feature(name: "cpu_weaknesses", state: CPUWeaknesses.report()),
+            Feature(name: "cgroup", state: cgroupState),
+            Feature(name: "cpu_weaknesses", state: CPUWeaknesses.report()),
             Feature(name: "locum-node", state: confinement),
         ]
     }

@@ -16,11 +16,9 @@ public enum NodeCheck {
     /// - Throws: `NodeAgentError` `sandbox` where no worker can be started.
     public static func run(_ launcher: Launcher, say: (String, String) -> Void) throws(NodeAgentError) {
         say("budget", "\(MemoryLimit.standard())")
-        let (group, absence) = Cgroup.make(
-            name: "locum-check-\(getpid())", groups: ProcessFacts.read("/proc/self/cgroup", atMost: 16_384),
-            mounts: ProcessFacts.read("/proc/self/mountinfo", atMost: 1 << 20))
+        let (group, state) = Cgroup.make(name: "locum-check-\(getpid())")
         defer { group?.remove() }
-        say("cgroup", group.map { "v2: \($0.controllers)" } ?? "absent: \(absence)")
+        say("cgroup", state)
         let (process, channel) = try start(launcher)
         defer { end(process) }
         group?.take(process.pid)

@@ -5,22 +5,20 @@ public enum Account {
     /// - Throws: `SettingsError` when there is no such user.
     public static func user(_ name: String) throws(SettingsError) -> UInt32 {
         if let number = UInt32(name) { return number }
-        guard let entry = getpwnam(name) else {
-            throw SettingsError(
-                description:
-                    "there is no user '\(name)' on this machine; make it with systemd-sysusers, or name another")
-        }
+        guard let entry = getpwnam(name) else { throw missing("user", name) }
         return entry.pointee.pw_uid
     }
 
     /// - Throws: `SettingsError` when there is no such group.
     public static func group(_ name: String) throws(SettingsError) -> UInt32 {
         if let number = UInt32(name) { return number }
-        guard let entry = getgrnam(name) else {
-            throw SettingsError(
-                description:
-                    "there is no group '\(name)' on this machine; make it with systemd-sysusers, or name another")
-        }
+        guard let entry = getgrnam(name) else { throw missing("group", name) }
         return entry.pointee.gr_gid
+    }
+
+    private static func missing(_ kind: String, _ name: String) -> SettingsError {
+        SettingsError(
+            description:
+                "there is no \(kind) '\(name)' on this machine; make it with systemd-sysusers, or name another")
     }
 }

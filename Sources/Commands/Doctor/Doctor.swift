@@ -24,11 +24,7 @@ struct Doctor: ParsableCommand {
         let checks: [Check]
     }
 
-    func validate() throws {
-        guard let colon = listen.lastIndex(of: ":"), UInt16(listen[listen.index(after: colon)...]) != nil else {
-            throw ValidationError("--listen \(listen): write HOST:PORT, like 127.0.0.1:8420.")
-        }
-    }
+    func validate() throws { try Up.check(listen: listen) }
 
     func run() throws {
         try reporting {

@@ -59,6 +59,11 @@ struct Up: ParsableCommand {
         if let threads, !(1...64).contains(threads) {
             throw ValidationError("--threads \(threads): must be between 1 and 64.")
         }
+        try Self.check(listen: listen)
+    }
+
+    /// - Throws: `ValidationError` unless it is a host and a port.
+    static func check(listen: String) throws {
         guard let colon = listen.lastIndex(of: ":"), UInt16(listen[listen.index(after: colon)...]) != nil else {
             throw ValidationError("--listen \(listen): write HOST:PORT, like 127.0.0.1:8420.")
         }
