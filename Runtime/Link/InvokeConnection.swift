@@ -138,7 +138,12 @@ public final class InvokeConnection {
     private func links(_ request: UInt32, _ message: InvokeRequest, count: Int) throws(InvokeError) -> [Link] {
         var result: [Link?] = Array(repeating: nil, count: count)
         do {
-            try Seqpacket.send(socket.raw, message.frame)
+            do throws(SyscallError) {
+                try Seqpacket.send(socket.raw, message.frame)
+            } catch {
+                // Closed already: why is in what it said before.
+                guard error.errno == EPIPE else { throw error }
+            }
             while true {
                 guard let packet = try Seqpacket.receive(socket.raw) else { throw broken("node closed it") }
                 switch try InvokeEvent(frame: packet.bytes) {
