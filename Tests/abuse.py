@@ -1,6 +1,7 @@
 """A client that means harm, for tests: idle connections, requests a byte at a time, floods of headers, malformed
 bodies. A process of its own, so that its work can be told from the daemon's; it runs until its standard input ends and then
-says what it did. Usage: abuse.py HOST PORT IDLE MALFORMED"""
+says what it did. RATE: malformed requests a second at most; 0: as many as are answered.
+Usage: abuse.py HOST PORT IDLE MALFORMED RATE"""
 
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ def bodies() -> list[bytes]:
 
 
 class Abuse:
-    def __init__(self, host: str, port: int):
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, malformed: int, rate: float):
+        self.host, self.port, self.total, self.rate = host, port, malformed, rate
         self.counts: Counter[str] = Counter()
         self.bodies = bodies()
-        self.left = 0
+        self.left, self.begin = 0, 0.0
 
     async def open(self):
         return await asyncio.open_connection(self.host, self.port)
@@ -85,6 +86,9 @@ class Abuse:
     async def malformed(self, chance: random.Random):
         while self.left > 0:
             self.left -= 1
+            if self.rate:
+                due = self.begin + (self.total - self.left) / self.rate
+                await asyncio.sleep(max(0, due - time.monotonic()))
             body = chance.choice(self.bodies)
             head = (
                 "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -98,19 +102,18 @@ class Abuse:
             except OSError as error:
                 self.counts[f"malformed, {type(error).__name__}"] += 1
 
-    async def run(self, idle: int, malformed: int):
+    async def run(self, idle: int):
         tasks = [asyncio.create_task(self.idle()) for _ in range(idle)]
         while self.counts["idle connections"] < idle:
             await asyncio.sleep(0.05)
         print("idle", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        begin = time.monotonic()
-        self.left = malformed
+        self.begin, self.left = time.monotonic(), self.total
         tasks += [asyncio.create_task(self.loris(i % 2 == 0)) for i in range(LORIS)]
         tasks += [asyncio.create_task(self.flood()) for _ in range(FLOODS)]
         senders = [asyncio.create_task(self.malformed(random.Random(i))) for i in range(SENDERS)]
         await asyncio.gather(*senders)
-        self.counts["seconds for malformed"] = round(time.monotonic() - begin)
+        self.counts["seconds for malformed"] = round(time.monotonic() - self.begin)
         print("sent", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for task in tasks:
@@ -119,10 +122,10 @@ class Abuse:
 
 
 def main():
-    host, port, idle, malformed = sys.argv[1], *map(int, sys.argv[2:5])
+    host, port, idle, malformed, rate = sys.argv[1], *map(int, sys.argv[2:6])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    asyncio.run(Abuse(host, port).run(idle, malformed))
+    asyncio.run(Abuse(host, port, malformed, rate).run(idle))
 
 
 if __name__ == "__main__":

@@ -22,21 +22,9 @@ extension Engine {
     func experts(_ index: Int, _ block: ExpertBlock) throws(EngineError) {
         let (space, count) = (space, space.rows)
         normalise(weights.layers[index].feedForwardNorm)
-        pool.run { [self] thread in
-            multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
-            if let network = block.shared?.network {
-                multiply(network.gate, space.normed, into: space.gate, count: count, thread: thread)
-                multiply(network.up, space.normed, into: space.up, count: count, thread: thread)
-            }
+        pool.run { [self] thread in multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
         }
-        forRows(count) { [self] row in
-            choose(row)
-            if let shared = block.shared {
-                Self.activate(space, shared.network, row)
-                space.sharedShare[row] = Kernels.sigmoid(
-                    Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
-            }
-        }
+        forRows(count) { [self] row in choose(row) }
         if !space.traces.isEmpty { trace() }
         recordChoice()
         var first = 0
@@ -47,28 +35,34 @@ extension Engine {
         }
     }
 
-    /// Has the experts of some rows applied, and sums them up. The shared expert's last product is computed by
-    /// each thread while its first calls are out.
+    /// Has the experts of some rows applied, and sums them up. The shared expert is computed while the first calls are
+    /// out: what of their shards is not in memory is read meanwhile.
     private func apply(_ block: ExpertBlock, rows: Range<Int>) throws(EngineError) {
         let (space, dispatcher, k) = (space, dispatcher, config.expertsPerToken)
         try dispatcher.plan(
             ExpertWork(
                 layer: block.ordinal, rows: rows.count, hidden: space.normed.row(rows.lowerBound),
                 stride: space.normed.stride, experts: UnsafePointer(space.chosen + rows.lowerBound * k), perRow: k))
-        let first = rows.lowerBound == 0
-        var sharedIsDue = first
-        repeat {
-            let computesShared = sharedIsDue
-            sharedIsDue = false
+        if rows.lowerBound == 0, let shared = block.shared {
             pool.run { [self] thread in
                 dispatcher.send(thread: thread)
-                if thread == 0, computesShared { predict(after: block, rows: rows) }
-                if computesShared, let network = block.shared?.network {
-                    multiply(network.down, space.gate, into: space.update, count: space.rows, thread: thread)
-                }
+                if thread == 0 { predict(after: block, rows: rows) }
+                multiply(shared.network.gate, space.normed, into: space.gate, count: space.rows, thread: thread)
+                multiply(shared.network.up, space.normed, into: space.up, count: space.rows, thread: thread)
+            }
+            forRows(space.rows) { [self] row in
+                Self.activate(space, shared.network, row)
+                space.sharedShare[row] = Kernels.sigmoid(
+                    Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
+            }
+            pool.run { [self] thread in
+                multiply(shared.network.down, space.gate, into: space.update, count: space.rows, thread: thread)
                 dispatcher.receive(thread: thread)
             }
-        } while try !dispatcher.settle()
+        } else {
+            call(predictingAfter: rows.lowerBound == 0 ? block : nil, rows: rows)
+        }
+        while try !dispatcher.settle() { call() }
         for (row, error) in dispatcher.failures { space.failures[rows.lowerBound + row] = error }
         let (outputs, width) = (dispatcher.outputs, config.hidden)
         let hasShared = block.shared != nil
@@ -80,6 +74,15 @@ extension Engine {
                 Kernels.axpy(space.shares[row * k + rank], output, to: sum, count: width)
             }
             if hasShared { Kernels.axpy(space.sharedShare[row], space.update.row(row), to: sum, count: width) }
+        }
+    }
+
+    /// Sends what is planned and waits for the answers; meanwhile says which calls the next layer is likely to make.
+    private func call(predictingAfter block: ExpertBlock? = nil, rows: Range<Int> = 0..<0) {
+        pool.run { [self] thread in
+            dispatcher.send(thread: thread)
+            if thread == 0, let block { predict(after: block, rows: rows) }
+            dispatcher.receive(thread: thread)
         }
     }
 
