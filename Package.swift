@@ -69,7 +69,9 @@ let package = Package(
         // Data alone: what is compiled from it is loaded on the sandboxed side.
         .target(
             name: "Policies", path: "Runtime/Policies",
-            resources: ["expert", "router", "import", "control", "confined", "never"].map { .embedInCode("\($0).policy") },
+            resources: ["expert", "router", "import", "control", "confined", "never"].map {
+                .embedInCode("\($0).policy")
+            },
             swiftSettings: strict),
         runtime("Sandbox", ["CLinux", "CCap", "Syscall"]),
         runtime("Link", ["CLinux", "Syscall", "Wire"]),
@@ -142,6 +144,13 @@ let package = Package(
             dependencies: ["CProbe", "CLinux", "ForkServer", "Link", "Shard", "Syscall", "Wire", "Worker"],
             path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "CLinux", "ControlPlane", "FunctionModel", "Gateway", "Kernels", "ModelImport", "Scheduler", "Shard",
+                "Template", "Tokenizer", "Wire", "Worker", nioCore, nioEmbedded, nioHTTP,
+            ], path: "Tests/Fuzz/Targets", swiftSettings: strict),
+        tests("FuzzTests", ["FuzzTargets", "Kernels"]),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(
@@ -185,11 +194,8 @@ if let fuzzer = Context.environment["LOCUM_FUZZER"] {
     package.targets += [
         .target(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
         .executableTarget(
-            name: "locum-fuzz",
-            dependencies: [
-                "CFuzzer", "CLinux", "ControlPlane", "FunctionModel", "Gateway", "Kernels", "ModelImport", "Scheduler",
-                "Shard", "Template", "Tokenizer", "Wire", "Worker", nioCore, nioEmbedded, nioHTTP,
-            ], path: "Tests/Fuzz/Program", swiftSettings: strict + instrumented,
+            name: "locum-fuzz", dependencies: ["CFuzzer", "FuzzTargets", "Kernels"],
+            path: "Tests/Fuzz/Program", swiftSettings: strict + instrumented,
             linkerSettings: [
                 .unsafeFlags(["-sanitize=address", "-use-ld=lld", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
             ]),

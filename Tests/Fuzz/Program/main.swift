@@ -1,5 +1,7 @@
 // `locum-fuzz TARGET [options of libFuzzer] [CORPUS… | FILE…]`: feeds one parser. Without arguments it lists the
 // targets with their longest input, for Tests/Fuzz/run.py.
+import CFuzzer
+import FuzzTargets
 import Glibc
 import Kernels
 
@@ -13,4 +15,10 @@ guard let target = FuzzTarget.all.first(where: { $0.name == name }) else {
     exit(64)
 }
 Kernels.initialize()
-exit(target.fuzz(CommandLine.argc - 1, CommandLine.unsafeArgv + 1))
+// libFuzzer calls a C function, which captures nothing.
+nonisolated(unsafe) let body = target.body
+let code = locum_fuzz(CommandLine.argc - 1, CommandLine.unsafeArgv + 1) { data, count in
+    body(Array(UnsafeBufferPointer(start: data, count: count)))
+    return 0
+}
+exit(code)

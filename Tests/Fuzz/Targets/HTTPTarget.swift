@@ -13,7 +13,7 @@ extension FuzzTarget {
         do {
             try channel.connect(to: SocketAddress(unixDomainSocketPath: "/fuzz")).wait()
             try pipeline.configureHTTPServerPipeline(withPipeliningAssistance: false, withErrorHandling: false)
-            try pipeline.addHandler(ConnectionSetup(ConnectionLimits()))
+            try pipeline.addHandler(ConnectionSetup(ConnectionLimits(), ConnectionRoom(limit: 1, rest: .seconds(5))))
             try pipeline.addHandler(Answering())
         } catch {
             fatalError("the pipeline: \(error)")

@@ -1,36 +1,23 @@
 // A target is a function of bytes that must come back: with a value or with an error, soon, and without taking much
 // memory. Whatever else it knows to be true it states as a precondition, which libFuzzer reports like any other end of
-// the process. One program holds all targets, because what takes long is linking it.
-import CFuzzer
+// the process. `make fuzz` links all of them with libFuzzer into one program; `make test` feeds them the corpus.
 
 /// One parser and how it is fed.
-struct FuzzTarget: Sendable {
-    let name: String
+public struct FuzzTarget: Sendable {
+    public let name: String
     /// Bytes of the longest input that is tried.
-    let longest: Int
-    let body: @Sendable ([UInt8]) -> Void
+    public let longest: Int
+    /// Feeds it once.
+    public let body: @Sendable ([UInt8]) -> Void
 
-    static let all = [
+    public static let all = [
         gguf, safetensors, config, tokenizerConfig, tokenizer, tokenizerTables, template, templateProgram, folder,
         shard, routerConfig, nodeSession, invokeChannel, importChannel, zygoteChannel, routerChannel, answer, request,
         http, manifest,
     ]
 
-    /// libFuzzer calls a C function, which captures nothing.
-    nonisolated(unsafe) private static var chosen: FuzzTarget?
-
     init(_ name: String, longest: Int, _ body: @escaping @Sendable ([UInt8]) -> Void) {
         (self.name, self.longest, self.body) = (name, longest, body)
-    }
-
-    /// Hands the process to libFuzzer.
-    /// - Returns: its exit code.
-    func fuzz(_ count: Int32, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32 {
-        Self.chosen = self
-        return locum_fuzz(count, arguments) { data, count in
-            FuzzTarget.chosen?.body(Array(UnsafeBufferPointer(start: data, count: count)))
-            return 0
-        }
     }
 }
 
