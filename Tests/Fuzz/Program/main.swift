@@ -16,7 +16,7 @@ guard let target = FuzzTarget.all.first(where: { $0.name == name }) else {
 }
 Kernels.initialize()
 // libFuzzer calls a C function, which captures nothing.
-nonisolated(unsafe) let body = target.body
+let body = target.body
 let code = locum_fuzz(CommandLine.argc - 1, CommandLine.unsafeArgv + 1) { data, count in
     body(Array(UnsafeBufferPointer(start: data, count: count)))
     return 0
