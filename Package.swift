@@ -1,6 +1,6 @@
 // swift-tools-version: 6.2
 // The module graph is the privilege split. `Runtime/` is linked into or read by the sandboxed side,
-// `Sources/` is the trusted side; CONTRIBUTING.md says which module may use which, and the build
+// `Sources/` is the trusted side; ARCHITECTURE.md says which module may use which, and the build
 // (--explicit-target-dependency-import-check error) holds it.
 import PackageDescription
 

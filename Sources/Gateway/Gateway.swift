@@ -10,6 +10,7 @@ public import NIOCore
 
 /// The HTTP side of a control plane.
 public struct Gateway: Sendable {
+    public let requests = RequestsUnderWay()
     private let control: any ControlService
     private let group: any EventLoopGroup
     private let limits: ConnectionLimits
@@ -66,12 +67,19 @@ public struct Gateway: Sendable {
         admits: @escaping @Sendable (any Channel) async -> Bool,
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
-        let (limits, logger) = (limits, logger)
+        let (limits, logger, requests) = (limits, logger, requests)
         let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
         let connection = HTTP1Channel(
             responder: { request, writer, channel in
                 var response: Response
-                if await admits(channel) {
+                let isServed = requests.begin()
+                defer { if isServed { requests.end() } }
+                if !isServed {
+                    response =
+                        APIError(
+                            code: "draining", parameter: "", message: "this daemon is about to end; try again soon"
+                        ).response
+                } else if await admits(channel) {
                     let source = ApplicationRequestContextSource(channel: channel, logger: logger)
                     response = try await responder.respond(to: request, context: GatewayContext(source: source))
                 } else {

@@ -17,11 +17,15 @@ public struct ServiceSettings: Sendable, Equatable {
     public var listen: Address?
     public var idleMilliseconds: Int?
     public var keepSessionsMilliseconds: Int?
+    /// How long requests under way may take when control is told to end.
+    public var drainMilliseconds: Int?
     public var threads: Int?
     /// `on`, `off` or `shuffled`, which guesses wrongly on purpose, for benchmarks.
     public var prediction: String?
 
-    public static let names = ["memory", "listen", "idle-timeout", "keep-sessions", "threads", "prediction"]
+    public static let names = [
+        "memory", "listen", "idle-timeout", "keep-sessions", "drain-timeout", "threads", "prediction",
+    ]
 
     public init() {}
 
@@ -56,6 +60,7 @@ public struct ServiceSettings: Sendable, Equatable {
         case "listen": listen = try Self.need(Self.address(value), place, value, "HOST:PORT: 127.0.0.1:8420")
         case "idle-timeout": idleMilliseconds = try Self.duration(place, value)
         case "keep-sessions": keepSessionsMilliseconds = try Self.duration(place, value)
+        case "drain-timeout": drainMilliseconds = try Self.duration(place, value)
         case "threads":
             let number = Int(value).flatMap { (1...64).contains($0) ? $0 : nil }
             threads = try Self.need(number, place, value, "a number from 1 to 64")

@@ -33,7 +33,8 @@ enum ControlMain {
         }
         let notifier = Notifier()
         let ownSocket = arguments.sockets["admin"] == nil ? arguments.adminSocket : nil
-        let leaving = Leaving(lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier)
+        let leaving = Leaving(
+            lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier, drain: arguments.drainMilliseconds)
         raiseDescriptorLimit()
         LoggingSystem.bootstrap { label -> any LogHandler in
             if Journal.isStandardError { return JournalLogHandler(program: label) }
@@ -87,6 +88,7 @@ enum ControlMain {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
             control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
+        Leaving.closing.withLock { $0 = { gateway.requests.close() } }
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
         if arguments.sockets["admin"] == nil { unlink(admin) }

@@ -1,5 +1,6 @@
 """Locum as a service: units, what the service manager hears, passed sockets, two accounts, and the settings' file."""
 
+import http.client
 import json
 import os
 import re
@@ -8,11 +9,12 @@ import socket
 import stat
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from daemon import BIN, NANO, ROOT, Daemon, alive, wait_for
+from daemon import BIN, NANO, ROOT, TALES, Daemon, alive, wait_for
 from service import UNITS, Manager, Program, Service, listen
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: runs two accounts")
@@ -158,6 +160,61 @@ for stream in (True, False):
         assert f"SYSLOG_IDENTIFIER={name}\n" in done.stdout
         assert f"{name}: --data needs a value\n" in done.stdout
     assert done.stdout.count("MESSAGE=--data needs a value\n") == 2 and done.stdout.count("PRIORITY=") == 2
+
+
+# --- the end ------------------------------------------------------------------------------------------------------------
+
+
+def stream(url: str, tokens: int):
+    """A connection on which an answer has begun to come."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    body = {"model": "tales-moe", "prompt": "Once upon a time", "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": True}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.readline().startswith(b"data: {")
+    return connection, answer
+
+
+@pytest.mark.parametrize("limit", ["", "drain-timeout: 300ms\n"], ids=["30s", "300ms"])
+def test_what_is_under_way_at_the_end_has_time_to_finish(place, limit):
+    with Service(place, "threads: 2\nidle-timeout: 60s\n" + limit) as service:
+        assert service.cli("deploy", str(TALES), "--name", "tales-moe").returncode == 0
+        control = service.programs["control"].process
+        connection, answer = stream(service.url, 400)
+        control.terminate()
+        service.managers["control"].wait("STATUS=ending, 1 requests are being answered")
+        done = service.cli("list")
+        assert done.returncode != 0 and "about to end" in done.stderr, done.stderr
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(service.url, "tales-moe")
+        assert refused.value.code == 503 and refused.value.headers["Retry-After"]
+        begin = time.monotonic()
+        rest = answer.read() if not limit else b""
+        assert control.wait(10) == 0
+        if limit:
+            assert time.monotonic() - begin < 2
+        else:
+            # The other 399 tokens, and why there are no more.
+            assert rest.endswith(b"data: [DONE]\n\n") and rest.count(b"data: {") == 400
+        connection.close()
+        # Nothing was lost.
+        service.programs["control"] = Program(
+            service.words("control", service.registry), service.sockets["control"], service.managers["control"])
+        service.url = service.programs["control"].url()
+        assert ask(service.url, "tales-moe")
+
+
+def test_a_second_signal_ends_at_once(place):
+    with Service(place, "threads: 2\n") as service:
+        assert service.cli("deploy", str(TALES), "--name", "tales-moe").returncode == 0
+        control = service.programs["control"].process
+        connection, _ = stream(service.url, 400)
+        control.terminate()
+        service.managers["control"].wait("STATUS=ending, 1 requests are being answered")
+        control.terminate()
+        assert control.wait(1) == 0
+        connection.close()
 
 
 # --- passed sockets -----------------------------------------------------------------------------------------------------

@@ -119,6 +119,19 @@ def test_after_a_reboot_it_answers_without_a_hand(machine):
     wait_for_answer(machine, machine.text)
 
 
+def test_an_upgrade_lets_answers_finish_and_keeps_models(machine):
+    machine.run(f"({ASK.replace('4 --temp', '60 --temp')} > /root/answer; echo $? > /root/code) &")
+    time.sleep(3)
+    machine.run("DEBIAN_FRONTEND=noninteractive apt-get install -y --reinstall /mnt/locum.deb", timeout=600)
+    machine.run("while [ ! -e /root/code ]; do sleep 0.2; done")
+    assert machine.run("cat /root/code").strip() == "0"
+    assert machine.run("cat /root/answer").startswith(machine.text.rstrip("\n"))
+    for service in ("locum-node", "locum-control"):
+        assert machine.run(f"systemctl is-active {service}").strip() == "active", machine.run(f"journalctl -u {service}")
+    wait_for_answer(machine, machine.text)
+    print(machine.run("journalctl -u locum-control -o cat | tail -5"))
+
+
 # An emulated processor takes some 20 s for this model.
 @pytest.mark.parametrize("seconds", [1, 6, 14])
 def test_power_that_fails_during_a_deployment_leaves_old_or_new(machine, seconds):
