@@ -144,13 +144,6 @@ let package = Package(
             dependencies: ["CProbe", "CLinux", "ForkServer", "Link", "Shard", "Syscall", "Wire", "Worker"],
             path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
-        .target(
-            name: "FuzzTargets",
-            dependencies: [
-                "CLinux", "ControlPlane", "FunctionModel", "Gateway", "Kernels", "ModelImport", "Scheduler", "Shard",
-                "Template", "Tokenizer", "Wire", "Worker", nioCore, nioEmbedded, nioHTTP,
-            ], path: "Tests/Fuzz/Targets", swiftSettings: strict),
-        tests("FuzzTests", ["FuzzTargets", "Kernels"]),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(
@@ -183,10 +176,16 @@ let package = Package(
     ]
 )
 
-// `make fuzz` names libFuzzer's archive here. Then there is locum-fuzz, too, and what it links of Locum is built with
-// the instrumentation of libFuzzer and of AddressSanitizer, optimised. Other builds know nothing of it.
+let fuzzed: [Target.Dependency] = [
+    "CLinux", "ControlPlane", "FunctionModel", "Gateway", "Kernels", "ModelImport", "Scheduler", "Shard", "Template",
+    "Tokenizer", "Wire", "Worker", nioCore, nioEmbedded, nioHTTP,
+]
+// `make fuzz` names libFuzzer's archive here. Then there is locum-fuzz, and what it links of Locum is built with the
+// instrumentation of libFuzzer and of AddressSanitizer, optimised. In other builds the targets are a test of their corpus.
 if let fuzzer = Context.environment["LOCUM_FUZZER"] {
     let instrumented: [SwiftSetting] = [.unsafeFlags(["-O", "-sanitize=fuzzer,address"])]
+    package.targets.append(
+        .target(name: "FuzzTargets", dependencies: fuzzed, path: "Tests/Fuzz/Targets", swiftSettings: strict))
     for target in package.targets where target.type == .regular {
         target.swiftSettings = (target.swiftSettings ?? []) + instrumented
         target.cSettings = (target.cSettings ?? []) + [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])]
@@ -200,4 +199,9 @@ if let fuzzer = Context.environment["LOCUM_FUZZER"] {
                 .unsafeFlags(["-sanitize=address", "-use-ld=lld", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
             ]),
     ]
+} else {
+    package.targets.append(
+        .testTarget(
+            name: "FuzzTests", dependencies: fuzzed, path: "Tests/Fuzz",
+            exclude: ["CFuzzer", "Corpus", "Dictionaries", "Program", "run.py"], swiftSettings: strict))
 }

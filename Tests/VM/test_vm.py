@@ -79,9 +79,11 @@ def test_the_machine_has_what_the_sandbox_wants(machine):
 def test_the_hostile_suite_finds_no_way_out(machine):
     if not machine.run("ls /mnt").count("suite"):
         pytest.skip("LOCUM_BIN holds no tests: make debug")
+    # Every call by number are thousands of workers, half an hour here; they are held against the files by `make test`.
     out = machine.run(
         "cd /tmp && LD_LIBRARY_PATH=/mnt/suite/lib SWIFT_BACKTRACE=enable=no "
-        "/mnt/suite/locumPackageTests.xctest --testing-library swift-testing --filter '^SandboxTests' 2>&1", timeout=900,
+        "/mnt/suite/locumPackageTests.xctest --testing-library swift-testing --filter '^SandboxTests' "
+        "--skip NumberedCallTests 2>&1", timeout=900,
         check=False)
     print(out[-4000:])
     assert "passed" in out.splitlines()[-1] and "failed" not in out.splitlines()[-1]
