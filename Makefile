@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 SWIFT ?= swift
 # Every import must stand in Package.swift: the module graph is the privilege split.
-FLAGS := --explicit-target-dependency-import-check error
+# No search path in programs: none needs it, and locum-zygote, which is static at an address drawn at its start, may have none.
+FLAGS := --explicit-target-dependency-import-check error --disable-local-rpath
 PROGRAMS := locum locum-node locum-control locum-import locum-zygote locum-eval locum-bench locum-testmodel
 PREFIX ?= /usr/local
 DESTDIR ?=

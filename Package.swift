@@ -17,6 +17,10 @@ let kernelFlags: [CSetting] = [
     .unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"])
 ]
 
+/// Without shared libraries, at an address that is drawn anew at each start. Wants --disable-local-rpath, as the Makefile says
+/// it: libc ends a static program of that kind that has a search path for libraries.
+let alone: [LinkerSetting] = [.unsafeFlags(["-static-executable", "-use-ld=lld", "-Xclang-linker", "-static-pie"])]
+
 func runtime(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = strict) -> Target {
     .target(name: name, dependencies: dependencies, path: "Runtime/\(name)", swiftSettings: settings)
 }
@@ -79,8 +83,7 @@ let package = Package(
         runtime("Worker", ["CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels", "Tokenizer", "Template"]),
         .executableTarget(
             name: "locum-zygote", dependencies: ["ForkServer", "Worker"],
-            path: "Runtime/Zygote", swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+            path: "Runtime/Zygote", swiftSettings: strict, linkerSettings: alone),
 
         // The trusted side.
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
@@ -137,13 +140,13 @@ let package = Package(
         .executableTarget(
             name: "locum-probe", dependencies: ["CProbe", "CLinux", "ForkServer", "Sandbox", "Syscall", "Wire"],
             path: "Tests/Probes/Program", swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+            linkerSettings: alone),
         // A zygote whose workers speak the protocols and lie. Tests/Sandbox puts it in locum-zygote's place.
         .executableTarget(
             name: "locum-hostile",
             dependencies: ["CProbe", "CLinux", "ForkServer", "Link", "Shard", "Syscall", "Wire", "Worker"],
             path: "Tests/Probes/Hostile", swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+            linkerSettings: alone),
         tests("KernelsTests", ["Kernels"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(

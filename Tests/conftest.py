@@ -5,7 +5,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from daemon import NANO, TALES, Daemon  # noqa: E402
+from daemon import FIGURES, NANO, TALES, Daemon  # noqa: E402
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("figures")
+        for text in FIGURES:
+            terminalreporter.write_line(text)
 
 
 @pytest.fixture

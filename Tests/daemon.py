@@ -24,6 +24,15 @@ NANO = ROOT / "Tests/Conformance/nano"
 TALES = ROOT / "Runtime/Models/tales-moe"
 
 
+#: What tests measured, for the end of the run (conftest.py).
+FIGURES: list[str] = []
+
+
+def figure(text: str):
+    print(text)
+    FIGURES.append(text)
+
+
 class Failed(Exception):
     def __init__(self, code: int, out: str, err: str):
         super().__init__(f"exit code {code}: {err.strip() or out.strip()}")

@@ -62,8 +62,12 @@ struct PolicyReader {
         else { throw failure("no condition: \(text)") }
         let inverted = words[2].hasPrefix("~")
         let name = inverted ? words[2].dropFirst() : words[2]
-        guard let number = UInt64(name) ?? PolicyConstants.values[String(name)] else {
-            throw failure("unknown constant \(name)")
+        var number: UInt64 = 0
+        for part in name.split(separator: "|", omittingEmptySubsequences: false) {
+            guard let bits = UInt64(part) ?? PolicyConstants.values[String(part)] else {
+                throw failure("unknown constant \(part)")
+            }
+            number |= bits
         }
         let value = inverted ? ~number : number
         switch words[1] {
@@ -97,7 +101,8 @@ struct PolicyReader {
 /// Names that stand in the files, with the kernel's numbers (x86_64 and arm64 agree on these).
 enum PolicyConstants {
     static let values: [String: UInt64] = [
-        "PROT_EXEC": 4, "MAP_FIXED": 0x10, "MREMAP_MAYMOVE": 1,
+        "PROT_EXEC": 4, "MREMAP_MAYMOVE": 1,
+        "MAP_SHARED": 1, "MAP_PRIVATE": 2, "MAP_ANONYMOUS": 0x20, "MAP_NORESERVE": 0x4000, "MAP_STACK": 0x20000,
         "F_GETFL": 3, "F_SETFL": 4,
         "SOL_SOCKET": 1, "SO_RCVTIMEO": 20,
         "CLONE_THREAD": 0x10000, "PR_SET_NAME": 15,

@@ -39,6 +39,14 @@ extension Sandbox {
             locum_share_no_core() == 0
             ? "shared with no stranger"
             : errno == ENODEV ? "without hyperthreads" : "absent: no core scheduling in this kernel"
+        // What the processor offers against reading by speculation. It concerns this thread and what it forks.
+        let speculation =
+            switch locum_limit_speculation() {
+            case 0: "as the kernel has it: no more is offered"
+            case 1: "no store bypass"
+            case 2: "L1D flushed at each switch"
+            default: "no store bypass, L1D flushed at each switch"
+            }
         try check(locum_set_no_new_privileges(), "set no_new_privs")
         guard locum_seccomp_can_kill_process() else {
             throw SyscallError(stage: "find seccomp with KILL_PROCESS in this kernel (4.14 or later)", errno: ENOSYS)
@@ -56,6 +64,7 @@ extension Sandbox {
                 ("seccomp", "allow-list, all threads (TSYNC)"),
                 ("landlock", landlock.map { "version \($0.version)" } ?? absence),
                 ("cores", cores),
+                ("speculation", speculation),
             ])
     }
 }

@@ -12,6 +12,7 @@
 //                 empty root                needs CAP_SYS_ADMIN; /proc is gone afterwards
 //                 capabilities cut again    the mounts are made, forking needs less (import: nothing)
 //                 cores of its own          where hyperthreads exist; workers inherit it
+//                 speculation limited       where the processor offers it; workers inherit it
 //                 no_new_privs              nothing is executed any more
 //  each worker    namespaces by clone3      own PID, mount, IPC, UTS; the empty network is the zygote's
 //                 process group, signals    signals to a group meet nobody else; none stays blocked

@@ -84,6 +84,9 @@ extension Controller {
     /// A model's revision; nil when there is none.
     public func revision(_ name: String) -> Int? { catalog.model(name)?.revision }
 
+    /// Tokens that a model holds at most.
+    func context(_ name: String) -> Int? { catalog.model(name)?.manifest.context }
+
     /// `locum ps`: instances that have a process, those of a model together, the router first.
     public func instances() async -> [InstanceReport] {
         _ = await usage(detailed: true)

@@ -103,11 +103,17 @@ extension Node {
         }
     }
 
+    /// Callees that a router may expect at once: a guess of some rows.
+    private static let mostExpected = 256
+
     /// Only functions that have a process are read ahead: starting one for a guess would cost more than it saves.
     private func prefetch(_ callees: [UInt32], for router: Instance) throws(NodeAgentError) {
         // A useless predictor is played by guessing the function half a layer further on.
         let shift = options.prediction == .shuffled ? router.spec.callees.count / 2 : 0
         var likely: [Instance] = []
+        guard callees.count <= Self.mostExpected else {
+            throw .badRequest("it expects \(callees.count) callees at once, at most \(Self.mostExpected)")
+        }
         for callee in callees {
             guard Int(callee) < router.spec.callees.count else {
                 throw .badRequest("it expects callee \(callee) and has \(router.spec.callees.count)")

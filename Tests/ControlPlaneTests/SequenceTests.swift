@@ -18,6 +18,8 @@ final class FakeRouter: RouterAccess {
         case isBusy(times: Int)
         /// Says what it has started and then nothing, until the stream is dropped.
         case hangs
+        /// Behind what it has started.
+        case says([RouterEvent])
     }
     let fate: Fate
     let specs = Mutex<[GenerateSpec]>([])
@@ -41,6 +43,11 @@ final class FakeRouter: RouterAccess {
             return stream
         }
         sink.yield(.event(.started(prompt: [1, 2, 3], text: "abc", cached: 0)))
+        if case .says(let events) = fate {
+            for event in events { sink.yield(.event(event)) }
+            sink.finish()
+            return stream
+        }
         if spec.promptScores {
             // In two parts, as a real router sends them.
             let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -1), top: [])
@@ -93,6 +100,7 @@ private func collect(_ stream: AsyncStream<RouterEvent>?) async -> [RouterEvent]
 }
 
 private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
+private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -1), top: [])
 
 @Suite struct SequenceTests {
     @Test("However often its router dies, a stream is that of an undisturbed run")
@@ -130,6 +138,45 @@ private let spec = GenerateSpec(prompt: .text("abc"), maxTokens: 10)
         for after in [0, 1, 2] {
             let (service, _) = sequences([FakeRouter(.dies(after: after)), FakeRouter(.lives)], controller: controller)
             #expect(await collect(try await service.generate("m", [scored]).first) == whole)
+        }
+    }
+
+    @Test(
+        "A router that says what no honest one says is ended, and the stream with a clear error",
+        arguments: [
+            // What once ended control: positions whose sum leaves 32 bits.
+            [RouterEvent.promptScores(first: .max, [score]), .promptScores(first: .max, [score, score])],
+            [.promptScores(first: 1, [score])], [.promptScores(first: 0, [score, score, score, score])],
+            [.token(index: 1, id: 5, text: "x", score: nil)], [.token(index: .max, id: 5, text: "x", score: nil)],
+            (0..<11).map { .token(index: $0, id: 5, text: "x", score: nil) },
+            (0..<5).map { .token(index: $0, id: 5, text: String(repeating: "x", count: 4 << 20), score: nil) },
+            [.trace(position: 0, logits: [], router: [], experts: [], weights: [])],
+            [.routes(step: 0, [], experts: [])],
+        ])
+    func nonsense(events: [RouterEvent]) async throws {
+        let (controller, _) = try await plane()
+        var scored = spec
+        scored.promptScores = true
+        let (service, used) = sequences([FakeRouter(.says(events)), FakeRouter(.lives)], controller: controller)
+        let seen = await collect(try await service.generate("m", [scored]).first)
+        guard case .failed("broken", _, let message)? = seen.last, message.contains("was ended") else {
+            Issue.record("ended with \(String(describing: seen.last))")
+            return
+        }
+        #expect(seen.count <= events.count + 1 && used() == 1)
+    }
+
+    @Test("A router that never stops, asked for no number of tokens, is ended where the model's context ends")
+    func endless() async throws {
+        let (controller, _) = try await plane()
+        let tokens = (0..<1000).map { RouterEvent.token(index: $0, id: 5, text: "x", score: nil) }
+        let (service, _) = sequences([FakeRouter(.says(tokens))], controller: controller)
+        let seen = await collect(try await service.generate("m", [GenerateSpec(prompt: .text("abc"))]).first)
+        // The model of these tests holds 128 tokens.
+        #expect(seen.count == 130)
+        guard case .failed("broken", _, _)? = seen.last else {
+            Issue.record("ended with \(String(describing: seen.last))")
+            return
         }
     }
 

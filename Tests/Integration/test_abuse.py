@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from daemon import NANO, Daemon
+from daemon import NANO, Daemon, figure
 
 IDLE, MALFORMED, LEAST = 1000, 10_000, 100
 #: Malformed requests a second.
@@ -115,7 +115,7 @@ def test_abuse_costs_others_little(data):
             abuse.wait()
         normal += clients.measure(lambda: True)
         usual, worse = statistics.median(normal), statistics.median(abused)
-        print(
+        figure(
             f"normal {usual * 1000:.1f} ms (median of {len(normal)}), under abuse {worse * 1000:.1f} ms (median of "
             f"{len(abused)}, slowest {max(abused) * 1000:.0f} ms); control {before / MEBIBYTE:.0f} MiB, at most "
             f"{peak / MEBIBYTE:.0f} MiB; {counts}")

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 
 import pytest
-from daemon import NANO, Daemon, children, name_of, wait_for
+from daemon import NANO, Daemon, children, figure, name_of, wait_for
 from faults import COUNT, HOWS, PAUSE, Faults, library
 
 LONG = bool(os.environ.get("LOCUM_LONG"))
@@ -170,7 +170,7 @@ class Tally:
             self.missed += 1
 
     def say(self, what: str):
-        print(f"{what}: {self.points} fault points, {self.tried} tried: {dict(self.kinds)}")
+        figure(f"{what}: {self.points} fault points, {self.tried} tried: {dict(self.kinds)}")
         assert self.tried > self.missed
 
 
@@ -307,6 +307,6 @@ def test_an_import_that_dies_at_any_step_of_node_leaves_nothing(box, data, tmp_p
             said = cli.stderr.read()
             assert ok or "locum-import failed" in said or "went away" in said, said
             box.check({after} if ok else {before})
-    print(f"an import died at {deaths} of {counts['deploy'] + counts['roll-out']} steps of node")
+    figure(f"an import died at {deaths} of {counts['deploy'] + counts['roll-out']} steps of node")
     assert deaths >= 8
     assert box.daemon.stop() == 0

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 
-from daemon import NANO, TALES, Daemon, alive, children, name_of, wait_for
+from daemon import NANO, TALES, Daemon, alive, children, figure, name_of, wait_for
 
 SECONDS = int(os.environ.get("LOCUM_SECONDS") or (600 if os.environ.get("LOCUM_LONG") else 45))
 SEED = int(os.environ.get("LOCUM_SEED", "1"))
@@ -197,7 +197,7 @@ def test_any_process_may_be_killed_at_any_moment(data):
             deployer.ended.set()
             for thread in threads:
                 thread.join(90)
-        print(
+        figure(
             f"killed {dict(killer.killed)}; slowest until served again "
             f"{ {kind: round(worst, 2) for kind, worst in killer.worst.items()} } s; clients {dict(load.counts)}; "
             f"deployments {dict(deployer.counts)}")

@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from daemon import BIN, NANO, ROOT, TALES, Daemon, alive, wait_for
+from daemon import BIN, NANO, ROOT, TALES, Daemon, alive, figure, wait_for
 from service import UNITS, Manager, Program, Service, listen
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: runs two accounts")
@@ -61,14 +61,13 @@ def ask(url: str, model: str = "nano", tokens: int = 4) -> str:
 
 @systemd
 @pytest.mark.parametrize("unit, most", [("locum-control.service", 1.5), ("locum-node.service", 4.5)])
-def test_units_leave_little_open(unit, most, capsys):
+def test_units_leave_little_open(unit, most):
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={int(most * 10)}", str(UNITS / unit)],
         capture_output=True, text=True)
-    figure = float(re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)[1])
-    with capsys.disabled():
-        print(f"\nsystemd-analyze security {unit}: {figure} (at most {most})")
-    assert done.returncode == 0 and figure <= most, done.stdout
+    level = float(re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)[1])
+    figure(f"systemd-analyze security {unit}: {level} (at most {most})")
+    assert done.returncode == 0 and level <= most, done.stdout
 
 
 @systemd

@@ -205,6 +205,19 @@ def test_router(host, name):
     run(host, name, *ROUTERS[name])
 
 
+def test_a_function_that_never_works_is_seen_to_crash(host):
+    """Its next start waits, and people see why."""
+    host.deploy("bad-die-at-start")
+    for _ in range(3):
+        status, _ = host.daemon.ask(PROMPT, "bad-die-at-start", TOKENS, timeout=120)
+        assert status == 503
+    told = host.daemon.json("describe", "bad-die-at-start")
+    states = {function["state"] for function in told["functions"] if function["runtime"] == "expert"}
+    assert "crashing" in states, states
+    host.daemon.run("rm", "bad-die-at-start")
+    host.check_others()
+
+
 def test_silent_experts(host):
     with ThreadPoolExecutor(len(SILENT)) as pool:
         results = {name: pool.submit(host.attack, name, how) for name, (_, how) in SILENT.items()}

@@ -35,7 +35,7 @@ struct PolicyTests {
     }
 
     @Test(
-        "what maps memory is allowed only without PROT_EXEC and MAP_FIXED, and killed with PROT_EXEC",
+        "what maps memory is allowed only without PROT_EXEC and MAP_FIXED, without a file only private, and killed with PROT_EXEC",
         arguments: sandboxed)
     func executable(name: SeccompPolicy.Name) throws {
         let policy = try SeccompPolicy(name)

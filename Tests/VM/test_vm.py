@@ -79,12 +79,12 @@ def test_the_machine_has_what_the_sandbox_wants(machine):
 def test_the_hostile_suite_finds_no_way_out(machine):
     if not machine.run("ls /mnt").count("suite"):
         pytest.skip("LOCUM_BIN holds no tests: make debug")
-    # Every call by number are thousands of workers, half an hour here; they are held against the files by `make test`.
+    # Without the thousands of workers that try every call by number (half an hour on this processor), without the times
+    # that a worker takes, and without the tests of the policy files, which are not here: `make test` has those.
     out = machine.run(
         "cd /tmp && LD_LIBRARY_PATH=/mnt/suite/lib SWIFT_BACKTRACE=enable=no "
         "/mnt/suite/locumPackageTests.xctest --testing-library swift-testing --filter '^SandboxTests' "
-        "--skip NumberedCallTests 2>&1", timeout=900,
-        check=False)
+        "--skip 'NumberedCallTests|PolicyTests|LiveWorkerTests/small' 2>&1", timeout=900, check=False)
     print(out[-4000:])
     assert "passed" in out.splitlines()[-1] and "failed" not in out.splitlines()[-1]
 
@@ -99,6 +99,13 @@ def test_the_package_installs_and_serves(machine):
     sandbox = json.loads(machine.run("locum status --json"))["sandbox"]
     assert sandbox["landlock"].startswith("version"), sandbox
     assert "pids" in sandbox["cgroup"] and "memory" in sandbox["cgroup"], sandbox
+    # What the status says is what the kernel holds, for a worker that lives.
+    machine.run(ASK)
+    pid = max((row["pid"] for row in json.loads(machine.run("locum ps --json"))))
+    group = "/sys/fs/cgroup" + machine.run(f"cat /proc/{pid}/cgroup").strip().removeprefix("0::")
+    assert "locum-node.service/" in group
+    for limit in ("memory.max", "pids.max"):
+        assert int(machine.run(f"cat {group}/{limit}")) > 0
 
 
 def test_doctor_says_what_is_true_here(machine):

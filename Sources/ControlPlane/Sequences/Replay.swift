@@ -1,6 +1,7 @@
 // What is kept of a sequence so that it outlives its router: the prompt's ids, the output's ids, the seed (text
 // would not give the ids back). A new router replays them silently and goes on; what it says again is dropped
-// here, so that the client sees one undisturbed stream. Pure.
+// here, so that the client sees one undisturbed stream. A router may have been taken over, so what it says has to follow
+// from what it said before, and all of it together has a limit: nobody reads as fast as a router can talk. Pure.
 import Wire
 
 /// A sequence's progress, and the request that continues it.
@@ -13,7 +14,21 @@ struct Replay: Sendable {
     /// The prompt's scores are all through: the first token comes after them.
     private var scoresDone = false
 
-    init(_ spec: GenerateSpec) { original = spec }
+    /// Most tokens of output.
+    private let most: Int
+    private let context: Int
+    private var hasTimed = false
+    /// Bytes of text so far, in all forms.
+    private var text = 0
+
+    /// Of all text of a sequence.
+    static let mostText = 16 << 20
+
+    /// - Parameter context: tokens that the model holds at most.
+    init(_ spec: GenerateSpec, context: Int) {
+        (original, self.context) = (spec, context)
+        most = min(spec.maxTokens.map { Int($0) } ?? context, context)
+    }
 
     /// Of the model, when this began.
     private var revision: Int?
@@ -34,27 +49,55 @@ struct Replay: Sendable {
         return spec
     }
 
-    /// What of a router's event is new to the client; nil: nothing.
-    mutating func passOn(_ event: RouterEvent) -> RouterEvent? {
+    /// A router's event, seen by the client.
+    enum Passage: Equatable {
+        case news(RouterEvent)
+        /// The client has it already.
+        case known
+        /// No honest router says that.
+        case nonsense(String)
+    }
+
+    mutating func pass(_ event: RouterEvent) -> Passage {
         switch event {
-        case .started(let ids, _, _):
-            guard prompt == nil else { return nil }
+        case .started(let ids, let text, _):
+            guard ids.count <= context else { return .nonsense("has a prompt of \(ids.count) tokens") }
+            guard prompt == nil else { return .known }
             prompt = ids
-            return event
+            return passText(text.utf8.count, event)
         case .promptScores(let first, let scores):
-            let known = scored - Int(first)
-            guard known < scores.count else { return nil }
-            let fresh = Array(scores.dropFirst(max(known, 0)))
-            scored = Int(first) + scores.count
-            return .promptScores(first: UInt32(scored - fresh.count), fresh)
-        case .token(let index, let id, _, _):
+            guard spec.promptScores, let prompt, first <= scored, Int(first) + scores.count <= prompt.count else {
+                return .nonsense("scores prompt positions \(first) to \(Int(first) + scores.count) out of turn")
+            }
+            let fresh = Array(scores.dropFirst(scored - Int(first)))
+            guard !fresh.isEmpty else { return .known }
+            let from = UInt32(scored)
+            scored += fresh.count
+            return passText(fresh.reduce(0) { $0 + Self.size($1) }, .promptScores(first: from, fresh))
+        case .token(let index, let id, let text, let score):
+            guard index <= output.count, index < most else {
+                return .nonsense("sent token \(index) of \(most), having sent \(output.count)")
+            }
             scoresDone = true
-            guard Int(index) >= output.count else { return nil }
+            guard index == output.count else { return .known }
             output.append(id)
-            return event
-        case .firstToken: return output.isEmpty ? event : nil
-        case .finished, .failed, .trace, .routes:
-            return event
+            return passText(text.utf8.count + (score.map(Self.size) ?? 0), event)
+        case .firstToken:
+            guard output.isEmpty, !hasTimed else { return .known }
+            hasTimed = true
+            return .news(event)
+        case .finished(_, let text, _): return passText(text.utf8.count, event)
+        case .failed: return .news(event)
+        case .trace, .routes: return .nonsense("sent what nobody asked for")
         }
+    }
+
+    private mutating func passText(_ bytes: Int, _ event: RouterEvent) -> Passage {
+        text += bytes
+        return text <= Self.mostText ? .news(event) : .nonsense("sent more than \(Self.mostText >> 20) MiB of text")
+    }
+
+    private static func size(_ score: TokenScore) -> Int {
+        ([score.token] + score.top).reduce(0) { $0 + 32 + $1.bytes.count }
     }
 }

@@ -73,7 +73,7 @@ public final class Sequences: Sendable {
     }
 
     private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
-        var replay = Replay(spec)
+        var replay = Replay(spec, context: await controller.context(model) ?? 0)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
@@ -138,14 +138,18 @@ public final class Sequences: Sendable {
             case .event(.failed(let code, _, let message)) where Self.passing.contains(code):
                 await routers.discard(model, router)
                 return .lost(progress: progress, reason: message)
-            case .event(.token(let index, _, _, _)) where index >= spec.maxTokens ?? .max:
-                router.distrust()
-                await routers.discard(model, router)
-                let message = "the router of \(model) sent more tokens than were asked for, and was ended"
-                sink.yield(.failed(code: "broken", parameter: "", message: message))
-                return .ended
             case .event(let event):
-                guard var fresh = replay.passOn(event) else { continue }
+                var fresh: RouterEvent
+                switch replay.pass(event) {
+                case .news(let news): fresh = news
+                case .known: continue
+                case .nonsense(let what):
+                    router.distrust()
+                    await routers.discard(model, router)
+                    let message = "the router of \(model) \(what), and was ended"
+                    sink.yield(.failed(code: "broken", parameter: "", message: message))
+                    return .ended
+                }
                 if case .firstToken(let parts) = fresh {
                     let whole = clock.whole(parts, at: controller.now())
                     if clock.router != nil { await controller.note(whole, of: model) }

@@ -50,6 +50,10 @@ struct NumberedCall {
         for protection in UInt(0)..<8 {
             add(probe_sys_mmap, 0, 4096, protection, private_, ones)
             add(probe_sys_mmap, 0x10000, 4096, protection, private_ | 0x10, ones)
+            // Shared without a file, growing downwards, locked, huge, at a place that must be free; shared with a file.
+            for flags in [UInt(0x21), 0x122, 0x2022, 0x40022, 0x100022, 1, 0x4001, 0x4021] {
+                add(probe_sys_mmap, 0, 4096, protection, flags, ones)
+            }
             add(probe_sys_mprotect, 0, 0, protection)
             add(probe_sys_pkey_mprotect, 0, 0, protection, ones)
         }
