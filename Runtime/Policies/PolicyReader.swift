@@ -4,6 +4,7 @@
 //   argN == V      exactly V, as a 32-bit number: the kernel ignores the upper half of such an argument, so does the rule
 //   argN in V      no bit beyond V's, of all 64; ~V means all bits but V's
 //   argN & V       the bit V is set
+// V is a number or a name, or several of them joined by |.
 // https://google.github.io/minijail/minijail0.5
 
 struct PolicyReader {

@@ -82,10 +82,10 @@ extension Controller {
     }
 
     /// A model's revision; nil when there is none.
-    public func revision(_ name: String) -> Int? { catalog.model(name)?.revision }
-
-    /// Tokens that a model holds at most.
-    func context(_ name: String) -> Int? { catalog.model(name)?.manifest.context }
+    /// A model's revision, and how many tokens it holds at most.
+    func standing(_ name: String) -> (revision: Int, context: Int)? {
+        catalog.model(name).map { ($0.revision, $0.manifest.context) }
+    }
 
     /// `locum ps`: instances that have a process, those of a model together, the router first.
     public func instances() async -> [InstanceReport] {

@@ -79,6 +79,7 @@ public struct Gateway: Sendable {
                         APIError(
                             code: "draining", parameter: "", message: "this daemon is about to end; try again soon"
                         ).response
+                    response.headers[.connection] = "close"
                 } else if await admits(channel) {
                     let source = ApplicationRequestContextSource(channel: channel, logger: logger)
                     response = try await responder.respond(to: request, context: GatewayContext(source: source))

@@ -2,7 +2,7 @@
 import Glibc
 
 enum CPUWeaknesses {
-    /// For `locum status`: names of those without a mitigation.
+    /// For `locum status`: names of those that are open, in whole or in part.
     static func report(folder: String = "/sys/devices/system/cpu/vulnerabilities") -> String {
         guard let stream = opendir(folder) else { return "not told by this kernel" }
         defer { closedir(stream) }

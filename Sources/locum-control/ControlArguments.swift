@@ -23,7 +23,7 @@ struct ControlArguments: Sendable {
     var host: String { settings.listen?.host ?? "127.0.0.1" }
     var port: Int { settings.listen?.port ?? 8420 }
     /// Whoever holds the lifeline wants an end, not a good one.
-    var drainMilliseconds: Int { lifeline >= 0 ? 0 : settings.drainMilliseconds ?? 30_000 }
+    var drainMilliseconds: Int { lifeline >= 0 ? 0 : min(settings.drainMilliseconds ?? 30_000, 3_600_000) }
     /// One per CPU, as far as workers can have them.
     var threads: Int { settings.threads ?? max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
 

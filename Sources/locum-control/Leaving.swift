@@ -1,7 +1,7 @@
 // How control ends: on a signal, when the requests under way have been answered or their time is up; at once on the next
-// signal or on the lifeline's end of file. The main thread waits for them and does nothing
-// else: one that ran Swift's main queue would sleep in sigsuspend, which unblocks every signal, and a signal would end
-// the process before anything could be put in order.
+// signal or on the lifeline's end of file. The main thread waits for that and does nothing else: one that ran Swift's main
+// queue would sleep in sigsuspend, which unblocks every signal, and a signal would end the process before anything could be
+// put in order.
 import CLinux
 import Glibc
 import Synchronization
@@ -35,9 +35,10 @@ struct Leaving {
         _ = isToldToEnd(within: -1)
         notifier.stopping()
         let end = locum_monotonic_ns() + UInt64(drain) * 1_000_000
-        while let left = Self.closing.withLock({ $0 })?(), left > 0, locum_monotonic_ns() < end {
-            notifier.status("ending, \(left) requests are being answered")
-            if isToldToEnd(within: 50) { break }
+        while let left = Self.closing.withLock({ $0 })?(), drain > 0, locum_monotonic_ns() < end {
+            if left > 0 { notifier.status("ending, requests still to answer: \(left)") }
+            // The last answer may be on its way to its socket still.
+            if isToldToEnd(within: 200) || left == 0 { break }
         }
         if let socket { _ = UnixSocket.withShortPath(socket) { unlink($0) } }
         Self.last.withLock { $0 }?()

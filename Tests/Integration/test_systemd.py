@@ -182,7 +182,7 @@ def test_what_is_under_way_at_the_end_has_time_to_finish(place, limit):
         control = service.programs["control"].process
         connection, answer = stream(service.url, 400)
         control.terminate()
-        service.managers["control"].wait("STATUS=ending, 1 requests are being answered")
+        service.managers["control"].wait("STATUS=ending, requests still to answer: 1")
         done = service.cli("list")
         assert done.returncode != 0 and "about to end" in done.stderr, done.stderr
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -210,7 +210,7 @@ def test_a_second_signal_ends_at_once(place):
         control = service.programs["control"].process
         connection, _ = stream(service.url, 400)
         control.terminate()
-        service.managers["control"].wait("STATUS=ending, 1 requests are being answered")
+        service.managers["control"].wait("STATUS=ending, requests still to answer: 1")
         control.terminate()
         assert control.wait(1) == 0
         connection.close()

@@ -42,9 +42,10 @@ int locum_thread_count(void);
 /// Hyperthreads of one core run this process and those it forks together, or one of them alone, never one of them beside
 /// a stranger (PR_SCHED_CORE). EINVAL: not in this kernel; ENODEV: no hyperthreads.
 int locum_share_no_core(void);
-/// Ends speculative store bypass and has the L1 data cache flushed at switches, where the processor and the kernel offer
-/// that to a thread; children inherit it. 1 + 2: what is in force.
-int locum_limit_speculation(void);
+/// Ends speculative store bypass and (`flush`) has the L1 data cache flushed at switches, where the processor and the kernel
+/// offer that to a thread; children inherit it. 1 + 2: what is in force. Who asks for the flush is ended by SIGBUS when he
+/// runs on a core with a second hyperthread.
+int locum_limit_speculation(bool flush);
 
 // --- identity and privileges --------------------------------------------------------------------
 /// Default action for every signal, none blocked.

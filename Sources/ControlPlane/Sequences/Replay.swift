@@ -14,29 +14,27 @@ struct Replay: Sendable {
     /// The prompt's scores are all through: the first token comes after them.
     private var scoresDone = false
 
-    /// Most tokens of output.
-    private let most: Int
-    private let context: Int
-    private var hasTimed = false
-    /// Bytes of text so far, in all forms.
-    private var text = 0
+    /// Tokens that the model holds at most.
+    private var context = 0
+    /// Bytes of text and scores that were passed on.
+    private var bytes = 0
+    /// Of the router at hand: what it has said already.
+    private var (hasStarted, hasTimed, hasScored) = (false, false, 0)
 
-    /// Of all text of a sequence.
-    static let mostText = 16 << 20
+    /// What all text may take beside `perPosition` for each token and each score.
+    static let someText = 16 << 20
+    static let perPosition = 4096
 
-    /// - Parameter context: tokens that the model holds at most.
-    init(_ spec: GenerateSpec, context: Int) {
-        (original, self.context) = (spec, context)
-        most = min(spec.maxTokens.map { Int($0) } ?? context, context)
-    }
+    init(_ spec: GenerateSpec) { original = spec }
 
     /// Of the model, when this began.
     private var revision: Int?
 
-    /// Whether a router of `revision` may go on with it: another revision would go on with another text.
-    mutating func continues(revision: Int?) -> Bool {
-        let begun = !output.isEmpty || scored > 0
-        if !begun { self.revision = revision }
+    /// Another router takes over. Whether one of `revision` may: of another revision it would go on with another text.
+    mutating func continues(revision: Int?, context: Int) -> Bool {
+        let begun = prompt != nil || !output.isEmpty || scored > 0
+        if !begun { (self.revision, self.context) = (revision, context) }
+        (hasStarted, hasTimed, hasScored) = (false, false, 0)
         return self.revision == revision
     }
 
@@ -61,40 +59,44 @@ struct Replay: Sendable {
     mutating func pass(_ event: RouterEvent) -> Passage {
         switch event {
         case .started(let ids, let text, _):
-            guard ids.count <= context else { return .nonsense("has a prompt of \(ids.count) tokens") }
+            guard !hasStarted, ids.count <= context else { return .nonsense("started with \(ids.count) tokens") }
+            hasStarted = true
             guard prompt == nil else { return .known }
             prompt = ids
-            return passText(text.utf8.count, event)
+            return pass(text.utf8.count, event)
         case .promptScores(let first, let scores):
-            guard spec.promptScores, let prompt, first <= scored, Int(first) + scores.count <= prompt.count else {
-                return .nonsense("scores prompt positions \(first) to \(Int(first) + scores.count) out of turn")
+            guard spec.promptScores, let prompt, Int(first) == hasScored, hasScored + scores.count <= prompt.count
+            else {
+                return .nonsense("scores prompt positions from \(first) on out of turn")
             }
-            let fresh = Array(scores.dropFirst(scored - Int(first)))
+            hasScored += scores.count
+            let fresh = Array(scores.suffix(max(0, hasScored - scored)))
             guard !fresh.isEmpty else { return .known }
             let from = UInt32(scored)
-            scored += fresh.count
-            return passText(fresh.reduce(0) { $0 + Self.size($1) }, .promptScores(first: from, fresh))
+            scored = hasScored
+            return pass(fresh.reduce(0) { $0 + Self.size($1) }, .promptScores(first: from, fresh))
         case .token(let index, let id, let text, let score):
-            guard index <= output.count, index < most else {
+            let most = min(original.maxTokens.map { Int($0) } ?? context, context)
+            guard Int(index) == output.count, output.count < most else {
                 return .nonsense("sent token \(index) of \(most), having sent \(output.count)")
             }
             scoresDone = true
-            guard index == output.count else { return .known }
             output.append(id)
-            return passText(text.utf8.count + (score.map(Self.size) ?? 0), event)
+            return pass(text.utf8.count + (score.map(Self.size) ?? 0), event)
         case .firstToken:
-            guard output.isEmpty, !hasTimed else { return .known }
+            guard !hasTimed else { return .nonsense("timed a first token twice") }
             hasTimed = true
-            return .news(event)
-        case .finished(_, let text, _): return passText(text.utf8.count, event)
+            return output.isEmpty ? .news(event) : .known
+        case .finished(_, let text, _): return pass(text.utf8.count, event)
         case .failed: return .news(event)
         case .trace, .routes: return .nonsense("sent what nobody asked for")
         }
     }
 
-    private mutating func passText(_ bytes: Int, _ event: RouterEvent) -> Passage {
-        text += bytes
-        return text <= Self.mostText ? .news(event) : .nonsense("sent more than \(Self.mostText >> 20) MiB of text")
+    private mutating func pass(_ more: Int, _ event: RouterEvent) -> Passage {
+        bytes += more
+        let most = Self.someText + Self.perPosition * (output.count + scored)
+        return bytes <= most ? .news(event) : .nonsense("sent \(bytes >> 20) MiB of text")
     }
 
     private static func size(_ score: TokenScore) -> Int {

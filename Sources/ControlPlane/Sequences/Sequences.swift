@@ -73,7 +73,7 @@ public final class Sequences: Sendable {
     }
 
     private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
-        var replay = Replay(spec, context: await controller.context(model) ?? 0)
+        var replay = Replay(spec)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
@@ -120,7 +120,8 @@ public final class Sequences: Sendable {
             }
             return .lost(progress: false, reason: error.message)
         }
-        guard replay.continues(revision: await controller.revision(model)) else {
+        let now = await controller.standing(model)
+        guard replay.continues(revision: now?.revision, context: now?.context ?? 0) else {
             sink.yield(
                 .failed(
                     code: "model_changed", parameter: "model",
