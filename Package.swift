@@ -129,7 +129,7 @@ let package = Package(
             ]),
         program("locum", ["Commands", arguments]),
         // Development tools; not installed.
-        trusted("TestModel", ["Kernels", arguments]),
+        trusted("TestModel", ["Kernels", "Tokenizer", arguments]),
         program("locum-testmodel", ["TestModel", arguments]),
         program("locum-eval", ["Link", "Wire", "Syscall"]),
         program("locum-bench", ["CLinux", "Link", "Wire", "Syscall"]),

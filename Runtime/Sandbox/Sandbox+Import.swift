@@ -32,7 +32,7 @@ extension Sandbox {
             try check(locum_set_parent_death_signal(SIGKILL), "set the parent-death signal")
         }
         guard geteuid() != 0 else { throw SyscallError(stage: "start an import as root", errno: EPERM) }
-        _ = keepToItself()
+        _ = SideChannels.narrow()
         try check(locum_set_no_new_privileges(), "set no_new_privs")
         var absence = ""
         try Landlock.probe(absence: &absence)?.restrict()

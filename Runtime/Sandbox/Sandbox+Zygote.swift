@@ -34,7 +34,7 @@ extension Sandbox {
         try emptyRoot()
         // CAP_SYS_ADMIN makes the namespaces of workers; as root their uids are set, too.
         try keepCapabilities(asRoot ? [CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID] : [CAP_SYS_ADMIN])
-        let (cores, speculation) = Self.keepToItself()
+        let (cores, speculation) = SideChannels.narrow()
         try check(locum_set_no_new_privileges(), "set no_new_privs")
         guard locum_seccomp_can_kill_process() else {
             throw SyscallError(stage: "find seccomp with KILL_PROCESS in this kernel (4.14 or later)", errno: ENOSYS)
@@ -54,24 +54,5 @@ extension Sandbox {
                 ("cores", cores),
                 ("speculation", speculation),
             ])
-    }
-
-    /// A stranger on the same core's other hyperthread could watch the caches, and what the processor does by speculation
-    /// can be read. It concerns this thread and what it forks; words for `locum status`.
-    static func keepToItself() -> (cores: String, speculation: String) {
-        let isAlone = locum_share_no_core() == 0
-        let hasNoOther = !isAlone && errno == ENODEV
-        let cores =
-            isAlone
-            ? "shared with no stranger"
-            : hasNoOther ? "without hyperthreads" : "absent: no core scheduling in this kernel"
-        let speculation =
-            switch locum_limit_speculation(hasNoOther) {
-            case 0: "as the kernel has it: no more is offered"
-            case 1: "no store bypass"
-            case 2: "L1D flushed at each switch"
-            default: "no store bypass, L1D flushed at each switch"
-            }
-        return (cores, speculation)
     }
 }

@@ -81,8 +81,7 @@ extension Controller {
         guard catalog.model(name) != nil else { throw unknown("model", name) }
     }
 
-    /// A model's revision; nil when there is none.
-    /// A model's revision, and how many tokens it holds at most.
+    /// A model's revision, and how many tokens it holds at most; nil when there is none.
     func standing(_ name: String) -> (revision: Int, context: Int)? {
         catalog.model(name).map { ($0.revision, $0.manifest.context) }
     }

@@ -71,26 +71,16 @@ public struct Gateway: Sendable {
         let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
         let connection = HTTP1Channel(
             responder: { request, writer, channel in
-                var response: Response
                 let isServed = requests.begin()
                 defer { if isServed { requests.end() } }
+                var response: Response
                 if !isServed {
-                    response =
-                        APIError(
-                            code: "draining", parameter: "", message: "this daemon is about to end; try again soon"
-                        ).response
-                    response.headers[.connection] = "close"
+                    response = APIError.ending.response
                 } else if await admits(channel) {
                     let source = ApplicationRequestContextSource(channel: channel, logger: logger)
                     response = try await responder.respond(to: request, context: GatewayContext(source: source))
                 } else {
-                    response =
-                        APIError(
-                            status: .forbidden,
-                            message:
-                                "you may not administer this daemon; its own user, root, and for a service members of its "
-                                + "group may", code: "forbidden"
-                        ).response
+                    response = APIError.notAdmitted.response
                 }
                 response.headers[.date] = Self.date()
                 try await writer.write(response: response.head, body: response.body)

@@ -11,7 +11,9 @@ enum CPUWeaknesses {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            if ProcessFacts.read("\(folder)/\(name)", atMost: 256).contains("ulnerable") { open.append(name) }
+            if ProcessFacts.read("\(folder)/\(name)", atMost: 256).lowercased().contains("vulnerable") {
+                open.append(name)
+            }
         }
         return open.isEmpty ? "mitigated" : "open: \(open.sorted().joined(separator: ", "))"
     }

@@ -7,7 +7,7 @@
 import CLinux
 import Glibc
 import ShardStore
-import Syscall
+public import Syscall
 import Systemd
 import Wire
 
@@ -111,10 +111,14 @@ public final class Node {
         zygotes.start()
     }
 
-    /// Ends on SIGTERM, SIGINT or SIGHUP, and when the lifeline closes.
-    public func watchForEnd() throws {
-        let raw = try check(locum_signal_descriptor([SIGTERM, SIGINT, SIGHUP], 3), "watch for signals")
-        let signals = Descriptor(owning: raw)
+    /// From now on SIGTERM, SIGINT and SIGHUP wait to be read from this descriptor: a signal in the middle of the start
+    /// ends the node in order, too.
+    public static func takeSignals() throws -> Descriptor {
+        Descriptor(owning: try check(locum_signal_descriptor([SIGTERM, SIGINT, SIGHUP], 3), "watch for signals"))
+    }
+
+    /// Ends on one of these signals and when the lifeline closes.
+    public func watchForEnd(_ signals: Descriptor) throws {
         self.signals = signals
         _ = try loop.watch(signals.raw) { [unowned self] _ in
             if locum_signal_read(signals.raw) > 0 { end() }

@@ -24,6 +24,7 @@ do {
         try checkHost()
         exit(0)
     }
+    let signals = try Node.takeSignals()
     let options = try Node.Options.read(CommandLine.arguments)
     Process.keepSmall()
     Process.wakeQuickly()
@@ -33,7 +34,7 @@ do {
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
     // After the control group was made: the topmost folder of groups is closed to its owner, too.
     node.confinement = try Sandbox.enterNode()
-    try node.watchForEnd()
+    try node.watchForEnd(signals)
     node.report(to: Notifier())
     try loop.run()
     if let failure = node.failure { throw failure }

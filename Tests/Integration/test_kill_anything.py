@@ -130,10 +130,11 @@ class Deployer:
 
 
 class Killer:
-    """Chooses whom, kills, and waits until a new client is served."""
+    """Chooses whom, kills, and waits until a new client is served; at times until one of the load is, too: a slow host
+    would otherwise compute no answer between two deaths of control."""
 
-    def __init__(self, daemon: Daemon):
-        self.daemon, self.chance = daemon, random.Random(SEED)
+    def __init__(self, daemon: Daemon, load: Load):
+        self.daemon, self.load, self.chance = daemon, load, random.Random(SEED)
         self.killed: Counter[str] = Counter()
         self.worst: dict[str, float] = {}
         self.last: dict[str, float] = {}
@@ -177,14 +178,19 @@ class Killer:
             except LOST:
                 time.sleep(0.01)
         self.worst[kind] = max(self.worst.get(kind, 0), time.monotonic() - begin)
-        time.sleep(self.chance.uniform(0.05, 0.6))
+        if self.chance.random() < 0.25:
+            before = self.load.counts["answers"]
+            wait_for(lambda: self.load.counts["answers"] > before or self.load.wrong, 30, "an answer of the load")
+        else:
+            time.sleep(self.chance.uniform(0.05, 0.6))
 
 
 def test_any_process_may_be_killed_at_any_moment(data):
     with Daemon(data, "--idle-timeout", "60s", "--threads", "2") as daemon:
         daemon.deploy(TALES, "--name", "tales")
         daemon.deploy(NANO / "qwen2moe", "--name", "nano", *GROUPS)
-        load, deployer, killer = Load(daemon), Deployer(daemon), Killer(daemon)
+        load, deployer = Load(daemon), Deployer(daemon)
+        killer = Killer(daemon, load)
         threads = [*load.threads, deployer.thread]
         for thread in threads:
             thread.start()
@@ -204,8 +210,7 @@ def test_any_process_may_be_killed_at_any_moment(data):
         assert not load.wrong, load.wrong[:3]
         assert not deployer.wrong, deployer.wrong[:3]
         assert not any(thread.is_alive() for thread in threads)
-        # That there was a load; how much of it a host computes between two deaths is no promise.
-        assert load.counts["answers"] > SECONDS / 4 and deployer.counts["done"]
+        assert load.counts["answers"] > 5 and deployer.counts["done"] > 5, "there was a load"
         assert {"expert", "router", "locum-zygote", "locum-node", "locum-control"} <= set(killer.killed)
         assert max(killer.worst.values()) < WITHIN
         names = {model["name"] for model in daemon.json("list")}

@@ -22,7 +22,8 @@ extension Engine {
     func experts(_ index: Int, _ block: ExpertBlock) throws(EngineError) {
         let (space, count) = (space, space.rows)
         normalise(weights.layers[index].feedForwardNorm)
-        pool.run { [self] thread in multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
+        pool.run { [self] thread in
+            multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
         }
         forRows(count) { [self] row in choose(row) }
         if !space.traces.isEmpty { trace() }

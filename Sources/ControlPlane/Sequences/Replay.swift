@@ -13,13 +13,20 @@ struct Replay: Sendable {
     private var scored = 0
     /// The prompt's scores are all through: the first token comes after them.
     private var scoresDone = false
-
-    /// Tokens that the model holds at most.
+    /// Of the model when this began: its revision, and how many tokens it holds at most.
+    private var revision: Int?
     private var context = 0
     /// Bytes of text and scores that were passed on.
     private var bytes = 0
-    /// Of the router at hand: what it has said already.
-    private var (hasStarted, hasTimed, hasScored) = (false, false, 0)
+    private var said = Said()
+
+    /// What the router at hand has said. It says nothing twice; only another one repeats what the client has.
+    private struct Said {
+        var started = false
+        var timed = false
+        /// Prompt positions whose scores it sent.
+        var scored = 0
+    }
 
     /// What all text may take beside `perPosition` for each token and each score.
     static let someText = 16 << 20
@@ -27,14 +34,12 @@ struct Replay: Sendable {
 
     init(_ spec: GenerateSpec) { original = spec }
 
-    /// Of the model, when this began.
-    private var revision: Int?
-
     /// Another router takes over. Whether one of `revision` may: of another revision it would go on with another text.
     mutating func continues(revision: Int?, context: Int) -> Bool {
-        let begun = prompt != nil || !output.isEmpty || scored > 0
+        // Scores come behind the prompt.
+        let begun = prompt != nil || !output.isEmpty
         if !begun { (self.revision, self.context) = (revision, context) }
-        (hasStarted, hasTimed, hasScored) = (false, false, 0)
+        said = Said()
         return self.revision == revision
     }
 
@@ -48,7 +53,7 @@ struct Replay: Sendable {
     }
 
     /// A router's event, seen by the client.
-    enum Passage: Equatable {
+    enum Passage {
         case news(RouterEvent)
         /// The client has it already.
         case known
@@ -59,21 +64,21 @@ struct Replay: Sendable {
     mutating func pass(_ event: RouterEvent) -> Passage {
         switch event {
         case .started(let ids, let text, _):
-            guard !hasStarted, ids.count <= context else { return .nonsense("started with \(ids.count) tokens") }
-            hasStarted = true
+            guard !said.started, ids.count <= context else { return .nonsense("started with \(ids.count) tokens") }
+            said.started = true
             guard prompt == nil else { return .known }
             prompt = ids
             return pass(text.utf8.count, event)
         case .promptScores(let first, let scores):
-            guard spec.promptScores, let prompt, Int(first) == hasScored, hasScored + scores.count <= prompt.count
+            guard spec.promptScores, let prompt, Int(first) == said.scored, said.scored + scores.count <= prompt.count
             else {
                 return .nonsense("scores prompt positions from \(first) on out of turn")
             }
-            hasScored += scores.count
-            let fresh = Array(scores.suffix(max(0, hasScored - scored)))
+            said.scored += scores.count
+            let fresh = Array(scores.suffix(max(0, said.scored - scored)))
             guard !fresh.isEmpty else { return .known }
             let from = UInt32(scored)
-            scored = hasScored
+            scored = said.scored
             return pass(fresh.reduce(0) { $0 + Self.size($1) }, .promptScores(first: from, fresh))
         case .token(let index, let id, let text, let score):
             let most = min(original.maxTokens.map { Int($0) } ?? context, context)
@@ -84,8 +89,8 @@ struct Replay: Sendable {
             output.append(id)
             return pass(text.utf8.count + (score.map(Self.size) ?? 0), event)
         case .firstToken:
-            guard !hasTimed else { return .nonsense("timed a first token twice") }
-            hasTimed = true
+            guard !said.timed else { return .nonsense("timed a first token twice") }
+            said.timed = true
             return output.isEmpty ? .news(event) : .known
         case .finished(_, let text, _): return pass(text.utf8.count, event)
         case .failed: return .news(event)

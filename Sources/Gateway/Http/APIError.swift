@@ -26,6 +26,19 @@ struct APIError: Error, Sendable, Equatable {
         APIError(status: .notFound, message: message, param: "model", code: "model_not_found")
     }
 
+    /// Whoever connects to the administration's socket is nobody who may.
+    static let notAdmitted = APIError(
+        status: .forbidden,
+        message: "you may not administer this daemon; its own user, root, and for a service members of its group may",
+        code: "forbidden")
+
+    /// The daemon lets only those requests finish that it has.
+    static let ending = {
+        var error = APIError(code: "draining", parameter: "", message: "this daemon is about to end; try again soon")
+        error.headers[.connection] = "close"
+        return error
+    }()
+
     /// The client is gone; nobody reads this.
     static let clientGone = APIError(
         status: .init(code: 499), message: "the client closed the connection", code: "client_gone")

@@ -3,6 +3,8 @@
 // `ba`, ` ba`, ` baki`, ` bakito`, … in this order, as far as the vocabulary reaches; at its end three control
 // tokens. Each token but the bytes is one merge, and merges rank as tokens do.
 
+import Tokenizer
+
 /// The tokens and merges of a vocabulary of `count` tokens.
 struct SyntheticTokenizer {
     static let control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -24,7 +26,7 @@ struct SyntheticTokenizer {
     var endOfTurn: Int { tokens.count - 1 }
 
     init(count: Int) {
-        tokens = Self.bytes
+        tokens = ByteAlphabet.characters
         tokens.reserveCapacity(count)
         let words = count - Self.control.count
         let syllables = "bdfghjklmnprstvz".flatMap { consonant in "aeiou".map { "\(consonant)\($0)" } }
@@ -47,16 +49,4 @@ struct SyntheticTokenizer {
         }
         tokens += Self.control
     }
-
-    /// One token per byte in the alphabet of GPT-2: printable bytes as they are, the others from U+0100 on.
-    private static let bytes: [String] = {
-        var displaced: UInt32 = 0x100
-        return (UInt32(0)..<256).map { byte in
-            if (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE {
-                return Unicode.Scalar(byte).map { String($0) } ?? ""
-            }
-            defer { displaced += 1 }
-            return Unicode.Scalar(displaced).map { String($0) } ?? ""
-        }
-    }()
 }

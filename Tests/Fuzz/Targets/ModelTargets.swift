@@ -77,15 +77,6 @@ extension FuzzTarget {
     }
 
     /// The smallest tokenizer there is: a token for each byte.
-    private static let byteLevel: TokenizerDefinition = {
-        var displaced: UInt32 = 0x100
-        let tokens = (UInt8.min...UInt8.max).map { byte -> String in
-            if (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE {
-                return String(Character(Unicode.Scalar(byte)))
-            }
-            defer { displaced += 1 }
-            return Unicode.Scalar(displaced).map { String(Character($0)) } ?? ""
-        }
-        return TokenizerDefinition(tokens: tokens, merges: [], added: [], preTokenizer: .qwen2, normalizesNFC: false)
-    }()
+    private static let byteLevel = TokenizerDefinition(
+        tokens: ByteAlphabet.characters, merges: [], added: [], preTokenizer: .qwen2, normalizesNFC: false)
 }

@@ -18,16 +18,8 @@ enum ByteVocabulary {
     static let count = 258
 
     static func tables() throws -> [UInt8] {
-        var displaced: UInt32 = 0x100
-        let tokens = (UInt8.min...UInt8.max).map { byte -> String in
-            if (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE {
-                return String(Character(Unicode.Scalar(byte)))
-            }
-            defer { displaced += 1 }
-            return Unicode.Scalar(displaced).map { String(Character($0)) } ?? ""
-        }
-        return try TokenizerDefinition(
-            tokens: tokens, merges: [],
+        try TokenizerDefinition(
+            tokens: ByteAlphabet.characters, merges: [],
             added: [
                 AddedToken(id: 256, content: "<|im_start|>", special: true),
                 AddedToken(id: 257, content: "<|im_end|>", special: true),
