@@ -1,4 +1,4 @@
-// The control group that all workers are in, so that the kernel accounts and limits them together. Only
+// The control groups that all workers and the import are in, so that the kernel accounts and limits them. Only
 // cgroup v2, and only where a controller is delegated to us: a group without controllers would be a name and
 // nothing else. Where there is none, Locum runs without, and `locum status` says why.
 import CLinux
@@ -8,8 +8,10 @@ import Wire
 
 /// A cgroup of our own for zygote and workers.
 struct Cgroup {
-    /// Its folder.
+    /// The workers' folder.
     let path: String
+    /// The import's.
+    var imports: String { path + "-import" }
     /// Controllers in force in it, for example `cpu io memory pids`.
     let controllers: String
     /// The folder of the group that node and it are in.
@@ -51,7 +53,7 @@ struct Cgroup {
         }
         // Refused where the parent holds processes itself, unless it is the root: then what is there is used.
         // One by one: a write with one name that is not there enables none.
-        for controller in ["+memory", "+pids"] { write(controller, to: "\(parent)/cgroup.subtree_control") }
+        for controller in ["+cpu", "+memory", "+pids"] { write(controller, to: "\(parent)/cgroup.subtree_control") }
         let controllers = ProcessFacts.read("\(path)/cgroup.controllers", atMost: 1024)
             .split(whereSeparator: \.isWhitespace).joined(separator: " ")
         let words = controllers.split(separator: " ")
@@ -70,19 +72,30 @@ struct Cgroup {
         }
     }
 
-    /// What all workers together may have, whatever they do: the kernel holds it where it has the controllers. Honest
-    /// ones stay below by what they reserve.
+    /// What all workers together may have, and what the import may, whatever they do: the kernel holds it where it has
+    /// the controllers. Honest ones stay below by what they reserve. Workers that burn processor time, however many,
+    /// leave node half of it, and an import has a tenth of what they have.
     func limit(memory bytes: Int, tasks: Int) {
-        Self.write("\(bytes)", to: "\(path)/memory.max")
-        Self.write("0", to: "\(path)/memory.swap.max")
-        Self.write("\(tasks)", to: "\(path)/pids.max")
+        mkdir(imports, 0o755)
+        for (folder, memory, tasks, weight) in [(path, bytes, tasks, 100), (imports, Self.importMemory, 16, 10)] {
+            Self.write("\(memory)", to: "\(folder)/memory.max")
+            Self.write("0", to: "\(folder)/memory.swap.max")
+            Self.write("\(tasks)", to: "\(folder)/pids.max")
+            Self.write("\(weight)", to: "\(folder)/cpu.weight")
+        }
     }
 
-    /// Moves a process in; what it forks follows.
+    /// Beyond an import's own limit: pages of the files that it reads and writes.
+    private static let importMemory = 1 << 30
+
+    /// Moves a worker's process in; what it forks follows.
     func take(_ pid: Int32) { Self.write("\(pid)", to: "\(path)/cgroup.procs") }
 
-    /// Removes the group. Works once all its processes have ended.
-    func remove() { rmdir(path) }
+    /// Moves an import in.
+    func takeImport(_ pid: Int32) { Self.write("\(pid)", to: "\(imports)/cgroup.procs") }
+
+    /// Removes the groups. Works once all their processes have ended.
+    func remove() { for folder in [path, imports] { rmdir(folder) } }
 
     private static func mountPoint(_ mounts: String) -> String? {
         for line in mounts.split(separator: "\n") where line.contains(" - cgroup2 ") {

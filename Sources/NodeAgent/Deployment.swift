@@ -2,6 +2,7 @@
 // that node stores, and control's word that the registry has it. Until then nothing of it counts.
 //
 //   collecting ─► queued ─► asking (control) ─► importing ─► registering (control) ─► ended
+import Glibc
 import ShardStore
 import Syscall
 import Wire
@@ -26,15 +27,17 @@ final class Deployment {
 
     static let mostFiles = 4096
     static let mostShards: UInt32 = 65_536
-    /// Files that an import may have open at once.
-    static let mostOpenShards = 16
+    /// What its shards may take on disk for each byte of its sources, and beyond that. The widest conversion, half
+    /// precision to single, doubles; the rest is room for padding and tables.
+    static let mostGrowth: UInt64 = 4
+    static let mostAdded: UInt64 = 1 << 30
     static let longestManifest = 8 << 20
 
     let id: UInt32
     let caller: Caller
     let options: DeployOptions
     private(set) var state = State.collecting
-    var files: [String] = []
+    private(set) var files: [String] = []
     var sources: [Descriptor] = []
     var child: ChildProcess?
     var channel: PacketChannel?
@@ -43,6 +46,12 @@ final class Deployment {
     /// Shards that the store did not have before.
     var written: UInt32 = 0
     var patience: EventLoop.Timer?
+    /// The shard that the import is writing, one at a time, and when it is looked at next.
+    var open: TemporaryShard?
+    var watch: EventLoop.Timer?
+    /// Bytes of all sources, and of all shards announced.
+    private(set) var sourceBytes: UInt64 = 0
+    var announced: UInt64 = 0
 
     init(id: UInt32, caller: Caller, options: DeployOptions) {
         (self.id, self.caller, self.options) = (id, caller, options)
@@ -58,11 +67,21 @@ final class Deployment {
         }
     }
 
+    func add(_ names: [String], _ descriptors: [Descriptor]) {
+        files += names
+        sources += descriptors
+        for source in descriptors {
+            var info = stat()
+            if fstat(source.raw, &info) == 0 { sourceBytes &+= UInt64(max(0, info.st_size)) }
+        }
+    }
+
     /// Ends it from whatever state: the import dies, what is half-written is removed.
     func end() {
         state = .ended
         stopImport()
         shards = [:]
+        open = nil
         sources = []
     }
 
@@ -71,10 +90,6 @@ final class Deployment {
         channel?.close()
         channel = nil
         child?.kill()
-    }
-
-    var openShards: Int {
-        shards.values.reduce(0) { if case .stored = $1 { $0 } else { $0 + 1 } }
     }
 
     /// The digests in order of their index; nil when one is missing or unfinished.

@@ -11,6 +11,7 @@ extension Deployments {
         do {
             let (ours, theirs) = try Seqpacket.pair()
             let process = try launch(theirs)
+            onLaunch(process.pid)
             deployment.child = try ChildProcess(loop, process) { [weak self, weak deployment] reason in
                 guard let self, let deployment, deployment.state == .importing else { return }
                 finish(deployment, NodeAgentError(code: "crashed", message: "locum-import failed: \(reason)"))
@@ -75,11 +76,12 @@ extension Deployments {
         case .create(let index, let length):
             guard !deployment.options.planOnly else { throw NodeAgentError.badRequest("it writes, and was to plan") }
             try expectNew(index, deployment)
-            guard deployment.openShards < Deployment.mostOpenShards else {
-                throw NodeAgentError.badRequest("more than \(Deployment.mostOpenShards) shards are open")
-            }
+            guard deployment.open == nil else { throw NodeAgentError.badRequest("two shards are open") }
+            try announce(length, deployment)
             let shard = try store.createTemporary(length: length)
             deployment.shards[index] = .writing(shard)
+            deployment.open = shard
+            watch(deployment)
             reply(deployment, .created, shard.writable.map { [$0] } ?? [])
             shard.handOver()
         case .finish(let index, let bytes, let length): try finishShard(deployment, index, try digest(bytes), length)
@@ -91,6 +93,26 @@ extension Deployments {
             if last { deployment.options.planOnly ? tellPlan(deployment) : try register(deployment) }
         case .failed(let code, let message):
             finish(deployment, NodeAgentError(code: String(code.prefix(64)), message: String(message.prefix(8192))))
+        }
+    }
+
+    private func announce(_ length: UInt64, _ deployment: Deployment) throws {
+        let (all, overflow) = deployment.announced.addingReportingOverflow(length)
+        let (grown, isFar) = deployment.sourceBytes.multipliedReportingOverflow(by: Deployment.mostGrowth)
+        guard !overflow, isFar || all <= grown &+ Deployment.mostAdded else {
+            throw NodeAgentError.badRequest(
+                "its shards have more than \(Deployment.mostGrowth) times the bytes of its sources")
+        }
+        deployment.announced = all
+    }
+
+    /// The import writes through a descriptor: what it adds beyond a shard's end is seen before it has filled the disk.
+    private func watch(_ deployment: Deployment) {
+        loop.cancel(deployment.watch)
+        deployment.watch = loop.after(.milliseconds(200)) { [weak self, weak deployment] in
+            guard let self, let deployment, deployment.state == .importing, let open = deployment.open else { return }
+            guard !open.hasGrown else { return refuse(deployment, "it writes beyond the end of a shard") }
+            watch(deployment)
         }
     }
 
@@ -116,6 +138,7 @@ extension Deployments {
             throw NodeAgentError.badRequest("shard \(index) is not being written with \(length) bytes")
         }
         let hashing = try shard.seal()
+        deployment.open = nil
         deployment.shards[index] = .hashing(shard)
         loop.job { [weak self, weak deployment] in
             guard let self, let deployment, deployment.state == .importing else { return false }

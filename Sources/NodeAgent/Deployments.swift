@@ -16,6 +16,8 @@ final class Deployments {
     let store: ShardStore
     let launch: (Descriptor) throws -> StartedProcess
     private var line: [Deployment] = []
+    /// Told of each import's process.
+    var onLaunch: (Int32) -> Void = { _ in }
     /// Tells control; false when there is no session.
     var tell: (NodeEvent) -> Bool = { _ in false }
     private var nextID: UInt32 = 1
@@ -56,8 +58,7 @@ final class Deployments {
             nextID &+= 1
             line.append(deployment)
         }
-        deployment.files += files
-        deployment.sources += descriptors
+        deployment.add(files, descriptors)
         guard deployment.files.count <= Deployment.mostFiles else {
             throw .badRequest("more than \(Deployment.mostFiles) source files")
         }
@@ -163,6 +164,7 @@ final class Deployments {
 
     private func end(_ deployment: Deployment) {
         loop.cancel(deployment.patience)
+        loop.cancel(deployment.watch)
         deployment.end()
         line.removeAll { $0 === deployment }
         collect()

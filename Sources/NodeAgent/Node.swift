@@ -139,6 +139,7 @@ public final class Node {
             sayHello()
             reportReady()
         }
+        deployments.onLaunch = { [unowned self] in cgroup?.takeImport($0) }
         let instancesDied = zygotes.onDeath
         zygotes.onDeath = { [unowned self] ids, reason in
             if state == .running { log(reason) }

@@ -30,6 +30,12 @@ public final class TemporaryShard {
     /// Gives up the writable descriptor after its duplicate went to the writer.
     public func handOver() { writable = nil }
 
+    /// Whether its writer went beyond the length that was announced.
+    public var hasGrown: Bool {
+        var info = stat()
+        return fstat(readable.raw, &info) == 0 && UInt64(info.st_size) > length
+    }
+
     /// Ends writing and begins hashing.
     ///
     /// The kernel grants a read lease only when no descriptor anywhere is open for writing: so what is hashed

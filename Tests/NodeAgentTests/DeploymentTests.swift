@@ -17,10 +17,10 @@ import Wire
         let id: UInt32
     }
 
-    func begin(_ h: Harness, _ control: Descriptor, name: String = "m") throws -> Begun {
+    func begin(_ h: Harness, _ control: Descriptor, name: String = "m", source: Int32 = 0) throws -> Begun {
         let cli = try h.connectCaller()
         try h.request(cli, .deploy(DeployOptions(name: name), files: ["config.json"], more: true), [0])
-        try h.request(cli, .deploy(DeployOptions(name: name), files: ["model.safetensors"], more: false), [0])
+        try h.request(cli, .deploy(DeployOptions(name: name), files: ["model.safetensors"], more: false), [source])
         guard case .deploying(let id, geteuid(), let options) = try h.event(control) else {
             throw Harness.Missing(what: "deploying")
         }
@@ -46,12 +46,12 @@ import Wire
     }
 
     /// Writes one shard as the import does, and closes it.
-    func write(_ h: Harness, _ importer: Descriptor, index: UInt32, _ bytes: [UInt8]) throws {
+    func write(_ h: Harness, _ importer: Descriptor, index: UInt32, _ bytes: [UInt8], beyond: Int = 0) throws {
         try say(importer, .create(index: index, length: UInt64(bytes.count)))
         let (created, descriptors) = try command(h, importer)
         #expect(created == .created)
         let file = try #require(descriptors.first)
-        #expect(pwrite(file.raw, bytes, bytes.count, 0) == bytes.count)
+        #expect(pwrite(file.raw, bytes, bytes.count, off_t(beyond)) == bytes.count)
     }
 
     /// The digest as another store computes it.
@@ -143,11 +143,32 @@ import Wire
     func tooLarge() throws {
         let h = try Harness()
         let control = try h.greetedControl()
-        let begun = try begin(h, control)
-        try say(begun.importer, .create(index: 0, length: 1 << 60))
+        let source = try SharedMemory(name: "source", count: 1 << 43)
+        let begun = try begin(h, control, source: source.writable.raw)
+        try say(begun.importer, .create(index: 0, length: 1 << 44))
         let failure = try h.failure(begun.cli)
-        #expect(failure.code == "disk_full" && failure.message.contains("\(1 << 60)"))
+        #expect(failure.code == "disk_full" && failure.message.contains("\(1 << 44)"))
         #expect(h.files("tmp").isEmpty)
+    }
+
+    @Test(
+        "An import cannot fill the disk: not with shards far larger than its sources, not with several, not beyond the end of one"
+    )
+    func fillsTheDisk() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        for attempt in ["large", "two", "beyond"] {
+            let begun = try begin(h, control, name: attempt)
+            switch attempt {
+            case "large": try say(begun.importer, .create(index: 0, length: Deployment.mostAdded + 1))
+            case "two":
+                for index in 0..<2 as Range<UInt32> { try say(begun.importer, .create(index: index, length: 3)) }
+            default: try write(h, begun.importer, index: 0, [1, 2, 3], beyond: 1)
+            }
+            let failure = try h.failure(begun.cli)
+            #expect(failure.code == "bad_request" && failure.message.contains("broke its protocol"))
+            #expect(h.files("tmp").isEmpty)
+        }
     }
 
     @Test("A CLI that goes away cancels its deployment; the next in line starts")

@@ -104,8 +104,9 @@ def test_the_package_installs_and_serves(machine):
     pid = max((row["pid"] for row in json.loads(machine.run("locum ps --json"))))
     group = "/sys/fs/cgroup" + machine.run(f"cat /proc/{pid}/cgroup").strip().removeprefix("0::")
     assert "locum-node.service/" in group
-    for limit in ("memory.max", "pids.max"):
-        assert int(machine.run(f"cat {group}/{limit}")) > 0
+    for folder in (group, group + "-import"):
+        for limit in ("memory.max", "pids.max", "cpu.weight"):
+            assert int(machine.run(f"cat {folder}/{limit}")) > 0, (folder, limit)
 
 
 def test_doctor_says_what_is_true_here(machine):
