@@ -14,27 +14,38 @@ const struct lk_ops *lk_ops(void) { return atomic_load_explicit(&chosen, memory_
 
 const char *lk_isa(void) { return lk_ops()->name; }
 
-int lk_select(const char *isa) {
-    if (strcmp(isa, "scalar") == 0) {
-        atomic_store(&chosen, &lk_ops_scalar);
-        return LK_OK;
-    }
+/// The tables of this CPU, widest first; NULL ends them.
+static void available(const struct lk_ops *tables[4]) {
+    int count = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    if (strcmp(isa, "avx2") == 0 && avx2) {
-        atomic_store(&chosen, &lk_ops_avx2);
-        return LK_OK;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vnni")) {
+            tables[count++] = &lk_ops_avx512;
+        }
+        tables[count++] = &lk_ops_avx2;
     }
 #endif
+    tables[count++] = &lk_ops_scalar;
+    tables[count] = NULL;
+}
+
+int lk_select(const char *isa) {
+    const struct lk_ops *tables[4];
+    available(tables);
+    for (int i = 0; tables[i] != NULL; i++) {
+        if (isa != NULL && strcmp(isa, tables[i]->name) != 0) continue;
+        atomic_store(&chosen, tables[i]);
+        return LK_OK;
+    }
     return LK_UNKNOWN;
 }
 
 void lk_init(void) {
     const char *wanted = getenv("LOCUM_ISA");
-    if (wanted != NULL && lk_select(wanted) == LK_OK) return;
-    if (lk_select("avx2") == LK_OK) return;
-    lk_select("scalar");
+    if (wanted == NULL || lk_select(wanted) != LK_OK) lk_select(NULL);
 }
 
 void lk_matmul(lk_format format, const void *packed, size_t rows, size_t cols, size_t row_begin, size_t row_end,

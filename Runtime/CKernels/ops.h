@@ -33,7 +33,7 @@ struct lk_ops {
 
 extern const struct lk_ops lk_ops_scalar;
 #if defined(__x86_64__)
-extern const struct lk_ops lk_ops_avx2;
+extern const struct lk_ops lk_ops_avx2, lk_ops_avx512;
 #endif
 
 /// The table in force.

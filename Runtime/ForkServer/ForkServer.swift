@@ -54,12 +54,14 @@ public final class ForkServer {
 
     /// Serves node on descriptor 3 until it goes away; descriptors 4 and 5 hold the compiled policies of experts
     /// and routers. Never returns; ends the process by `_exit`, because there is nothing to flush or destroy.
-    public static func serve(body: @escaping Body) -> Never {
+    /// - Parameter features: what the caller has to say for `locum status`, beside what holds the sandbox.
+    public static func serve(features: [Feature], body: @escaping Body) -> Never {
         let channel = Descriptor(owning: 3)
         do {
             locum_malloc_frugally()
             let server = try ForkServer(channel: channel, expertFilter: 4, routerFilter: 5, body: body)
-            server.tell(.started(features: server.ground.features.map { Feature(name: $0.name, state: $0.state) }))
+            server.tell(
+                .started(features: server.ground.features.map { Feature(name: $0.name, state: $0.state) } + features))
             while true { try server.turn() }
         } catch {
             // Instance 0 is no instance: the zygote itself could not go on.

@@ -30,6 +30,9 @@ public struct IsolatedProcess: Sendable {
     /// Whether programs started here get a user namespace: always but for root.
     public static var usesUserNamespace: Bool { geteuid() != 0 }
 
+    /// What every program gets: a crash ends it without another program that looks at it.
+    public static let environment = ["SWIFT_BACKTRACE=enable=no"]
+
     /// Starts `executable` and returns when it runs.
     /// - Parameters:
     ///   - executable: an open descriptor of the program file (O_PATH is enough).
@@ -39,7 +42,7 @@ public struct IsolatedProcess: Sendable {
     ///     unless given; every other descriptor is closed.
     /// - Throws: `SyscallError` that names the stage; no process is left behind.
     public static func start(
-        executable: Int32, arguments: [String], environment: [String] = ["SWIFT_BACKTRACE=enable=no"],
+        executable: Int32, arguments: [String], environment: [String] = environment,
         descriptors: [(from: Int32, to: Int32)]
     ) throws(SyscallError) -> IsolatedProcess {
         var namespaces = LOCUM_NEW_PIDS | LOCUM_NEW_MOUNTS | LOCUM_NEW_NETWORK | LOCUM_NEW_IPC | LOCUM_NEW_UTS

@@ -46,6 +46,9 @@ public enum Worker {
         try? rehearse()
     }
 
+    /// The instruction set of this process's kernels.
+    public static var instructionSet: String { Kernels.instructionSet }
+
     /// Serves the function until node lets it go.
     /// - Parameter seal: closes the sandbox for all threads; afterwards neither threads nor epoll sets are made.
     /// - Returns: the process's exit code.

@@ -5,7 +5,7 @@ import Wire
 import Worker
 
 Worker.prepare()
-ForkServer.serve { order, descriptors, seal in
+ForkServer.serve(features: [Feature(name: "kernels", state: Worker.instructionSet)]) { order, descriptors, seal in
     let context = WorkerContext(
         channel: descriptors.channel, shard: descriptors.shard, shardBytes: order.shardBytes,
         statusPage: descriptors.statusPage, name: order.name, runtime: order.runtime, cpus: order.cpus,

@@ -34,8 +34,11 @@ extension Launcher {
     ) throws(SyscallError) -> StartedProcess {
         // What it has to say before its channel works goes where node's own words go.
         let numbers: [(from: Int32, to: Int32)] = descriptors.map { ($0.from.raw, $0.to) } + [(2, 2)]
+        var environment = IsolatedProcess.environment
+        if let path = getenv("LOCUM_ISA") { environment.append("LOCUM_ISA=\(String(cString: path))") }
         let process = try withExtendedLifetime(descriptors) { () throws(SyscallError) in
-            try IsolatedProcess.start(executable: program.raw, arguments: [name], descriptors: numbers)
+            try IsolatedProcess.start(
+                executable: program.raw, arguments: [name], environment: environment, descriptors: numbers)
         }
         return StartedProcess(pid: process.pid, pidfd: process.pidfd)
     }

@@ -55,6 +55,20 @@ def test_granularity_threads_company_and_streaming_change_nothing(tmp_path, kind
         assert result == first, key
 
 
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_instruction_set_gives_the_same_bits(tmp_path, kind, monkeypatch):
+    results = {}
+    for path in ("scalar", "avx2", "avx512"):
+        monkeypatch.setenv("LOCUM_ISA", path)
+        with Daemon(tmp_path / path, "--idle-timeout", "60s") as daemon:
+            # Where the processor lacks it another is in force, and the status says which.
+            path = daemon.status()["sandbox"]["kernels"]
+            daemon.deploy(SOURCES[kind], "--name", "m")
+            results[path] = ask(daemon, "m")
+    assert "scalar" in results and len(results["scalar"][0]) == 40
+    assert all(result == results["scalar"] for result in results.values()), results
+
+
 def test_a_prompt_in_chunks_scores_as_a_whole(tmp_path):
     """The prompt's own log-probabilities, alone and while others force it into smaller chunks."""
     with Daemon(tmp_path / "d", "--threads", "2", "--idle-timeout", "60s") as daemon:

@@ -7,19 +7,25 @@ import Testing
 /// The choice of instruction set is one for the process: tests that compare sets take turns.
 private let turn = Mutex(())
 
-/// The results of `body` with the scalar path and with AVX2 (nil where the CPU lacks it).
-func onBothPaths<T>(_ body: () throws -> T) rethrows -> (scalar: T, avx2: T?) {
+/// The results of `body` with the scalar path and with every other that this CPU has.
+func onEveryPath<T>(_ body: () throws -> T) rethrows -> (scalar: T, others: [T]) {
     try turn.withLock { _ in
         defer { Kernels.initialize() }
         Kernels.select(instructionSet: "scalar")
         let scalar = try body()
-        return (scalar, Kernels.select(instructionSet: "avx2") ? try body() : nil)
+        var others: [T] = []
+        for path in otherPaths {
+            Kernels.select(instructionSet: path)
+            others.append(try body())
+        }
+        return (scalar, others)
     }
 }
 
-let cpuHasAVX2 = turn.withLock { _ in
+/// The paths beside the scalar one that this CPU has.
+let otherPaths = turn.withLock { _ in
     defer { Kernels.initialize() }
-    return Kernels.select(instructionSet: "avx2")
+    return ["avx2", "avx512"].filter { Kernels.select(instructionSet: $0) }
 }
 
 /// Equal bits, a NaN being as good as any other.

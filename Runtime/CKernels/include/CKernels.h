@@ -16,10 +16,10 @@
 
 // ---- instruction set -----------------------------------------------------------------------------------------
 
-/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2) names if the CPU has it.
+/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2, avx512) names if the CPU has it.
 /// Before the first call the scalar path is in force, which is right everywhere and slow.
 void lk_init(void);
-/// Puts the named path in force; returns 0, or LK_UNKNOWN if it does not exist or the CPU lacks it.
+/// Puts the named path in force, the widest for NULL; returns 0, or LK_UNKNOWN if it does not exist or the CPU lacks it.
 int lk_select(const char *isa);
 /// The name of the path in force.
 const char *lk_isa(void);

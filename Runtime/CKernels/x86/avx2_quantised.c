@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include "avx2.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(LK_AVX2, apply_to = function)
 #define INLINE static inline __attribute__((always_inline))
 
 /// 4 columns of an activation block in every lane.

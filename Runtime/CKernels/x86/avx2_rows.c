@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(LK_AVX2, apply_to = function)
 #include "../rows.h"
 #define INLINE static inline __attribute__((always_inline))
 

@@ -21,7 +21,7 @@ func attack(on function: String, _ runtime: FunctionRuntime) -> Attack? {
 
 Worker.prepare()
 probe_share()
-ForkServer.serve { order, descriptors, seal in
+ForkServer.serve(features: []) { order, descriptors, seal in
     if let attack = attack(on: order.name, order.runtime) { return HostileWorker(attack, order, descriptors).run(seal) }
     let context = WorkerContext(
         channel: descriptors.channel, shard: descriptors.shard, shardBytes: order.shardBytes,

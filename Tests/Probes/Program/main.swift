@@ -53,7 +53,7 @@ func misbehave(order: SpawnOrder, descriptors: WorkerDescriptors, seal: () throw
 
 do {
     switch CommandLine.arguments.dropFirst().first {
-    case nil: ForkServer.serve(body: misbehave)
+    case nil: ForkServer.serve(features: [], body: misbehave)
     case "attempts": try attempts()
     case "calls": try calls()
     case "live": try live()
