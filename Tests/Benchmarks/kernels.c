@@ -11,8 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROWS = 1408, COLS = 2048, LARGEST_BATCH = 16, ROUNDS = 7 };
-static const size_t FROM_MEMORY = 200u << 20;
+enum { ROWS = 1408, COLS = 2048, LARGEST_BATCH = 512, ROUNDS = 5 };
+static const size_t FROM_MEMORY = 1000u << 20;
 
 static double seconds(void) {
     struct timespec now;
@@ -77,7 +77,7 @@ static uint8_t *pack(lk_format format, size_t copies) {
 int main(int argc, char **argv) {
     static const struct { lk_format format; const char *name; } formats[] = {
         {LK_F32, "f32"}, {LK_F16, "f16"}, {LK_BF16, "bf16"}, {LK_Q8_0, "q8_0"}, {LK_Q4_0, "q4_0"}};
-    static const int batches[] = {1, 4, LARGEST_BATCH};
+    static const int batches[] = {1, 4, 16, LARGEST_BATCH};
     FILE *json = argc > 1 ? fopen(argv[1], "w") : NULL;
     if (argc > 1 && json == NULL) {
         perror(argv[1]);
@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
         }
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             int n = batches[b];
-            double cold = product_time(format, packed, bytes, copies, inputs, n, y);
+            double cold = product_time(format, packed, bytes, n > 16 ? 8 : copies, inputs, n, y);
             double warm = product_time(format, packed, bytes, 1, inputs, n, y);
             double flop = 2.0 * ROWS * COLS * n;
             printf("%-6s %6d %15.1f %7.1f %8.0f%% %12.1f %7.1f %8.1f\n", formats[f].name, n, cold * 1e6,
