@@ -15,7 +15,7 @@ const struct lk_ops *lk_ops(void) { return atomic_load_explicit(&chosen, memory_
 const char *lk_isa(void) { return lk_ops()->name; }
 
 /// The tables of this CPU, widest first; NULL ends them.
-static void available(const struct lk_ops *tables[4]) {
+static void available(const struct lk_ops *tables[5]) {
     int count = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -25,6 +25,7 @@ static void available(const struct lk_ops *tables[4]) {
             __builtin_cpu_supports("avx512vnni")) {
             tables[count++] = &lk_ops_avx512;
         }
+        if (__builtin_cpu_supports("avxvnni")) tables[count++] = &lk_ops_avxvnni;
         tables[count++] = &lk_ops_avx2;
     }
 #endif
@@ -33,7 +34,7 @@ static void available(const struct lk_ops *tables[4]) {
 }
 
 int lk_select(const char *isa) {
-    const struct lk_ops *tables[4];
+    const struct lk_ops *tables[5];
     available(tables);
     for (int i = 0; tables[i] != NULL; i++) {
         if (isa != NULL && strcmp(isa, tables[i]->name) != 0) continue;

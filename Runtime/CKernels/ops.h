@@ -6,7 +6,7 @@
 #include "include/CKernels.h"
 
 /// 32 activations as int8 with their scale (an f16 value, widened) and their sum, which takes the offset 8 of
-/// Q4_0 out of the inner loop.
+/// Q4_0, and the 128 that VNNI paths add to Q8_0, out of the inner loop.
 struct lk_block_x {
     float d;
     int32_t sum;
@@ -33,7 +33,7 @@ struct lk_ops {
 
 extern const struct lk_ops lk_ops_scalar;
 #if defined(__x86_64__)
-extern const struct lk_ops lk_ops_avx2, lk_ops_avx512;
+extern const struct lk_ops lk_ops_avx2, lk_ops_avxvnni, lk_ops_avx512;
 #endif
 
 /// The table in force.

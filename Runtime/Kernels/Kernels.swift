@@ -8,7 +8,7 @@ public enum Kernels {
     /// Chooses the widest instruction set this CPU has, or the one that LOCUM_ISA names. Once, before the fork.
     public static func initialize() { lk_init() }
 
-    /// The instruction set in force: "scalar", "avx2" or "avx512".
+    /// The instruction set in force: "scalar", "avx2", "avxvnni" or "avx512".
     public static var instructionSet: String { String(cString: lk_isa()) }
 
     /// Puts the named instruction set in force; false if there is none of that name or the CPU lacks it.

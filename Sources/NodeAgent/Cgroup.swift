@@ -6,9 +6,9 @@ import Glibc
 import Syscall
 import Wire
 
-/// A cgroup of our own for zygote and workers.
+/// Cgroups of our own, for zygote and workers and for the import.
 struct Cgroup {
-    /// The workers' folder.
+    /// The folder of zygote and workers.
     let path: String
     /// The import's.
     var imports: String { path + "-import" }
@@ -18,6 +18,7 @@ struct Cgroup {
     let whole: String
     /// Where node goes within a group that systemd delegated to it.
     private static let ours = "daemon"
+    private static let wanted = ["cpu", "memory", "pids"]
 
     /// Makes the group below that of this process.
     /// - Returns: the group if there is one, and what `locum status` says of it.
@@ -51,15 +52,25 @@ struct Cgroup {
         guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
             return (nil, "no group can be made in \(parent): \(String(cString: strerror(errno)))")
         }
-        // Refused where the parent holds processes itself, unless it is the root: then what is there is used.
+        // Memory is refused where the parent holds processes itself, unless it is the root: then what is there is used.
         // One by one: a write with one name that is not there enables none.
-        for controller in ["+cpu", "+memory", "+pids"] { write(controller, to: "\(parent)/cgroup.subtree_control") }
+        let switches = "\(parent)/cgroup.subtree_control"
+        let before = ProcessFacts.read(switches, atMost: 1024).split(whereSeparator: \.isWhitespace).map(String.init)
+        for name in wanted { write("+\(name)", to: switches) }
+        func giveUp(_ absence: String) -> (group: Cgroup?, absence: String) {
+            rmdir(path)
+            for name in wanted where !before.contains(name) { write("-\(name)", to: switches) }
+            return (nil, absence)
+        }
+        // Cpu and pids are not refused there, but make the parent a group of threads whose children take no process.
+        guard !ProcessFacts.read("\(path)/cgroup.type", atMost: 64).contains("invalid") else {
+            return giveUp("\(parent) holds processes, so it can have no groups with limits")
+        }
         let controllers = ProcessFacts.read("\(path)/cgroup.controllers", atMost: 1024)
             .split(whereSeparator: \.isWhitespace).joined(separator: " ")
         let words = controllers.split(separator: " ")
         guard words.contains("memory") || words.contains("pids") else {
-            rmdir(path)
-            return (nil, "neither memory nor pids is delegated to \(parent)")
+            return giveUp("neither memory nor pids is delegated to \(parent)")
         }
         return (Cgroup(path: path, controllers: controllers, whole: parent), "")
     }
@@ -74,7 +85,7 @@ struct Cgroup {
 
     /// What all workers together may have, and what the import may, whatever they do: the kernel holds it where it has
     /// the controllers. Honest ones stay below by what they reserve. Workers that burn processor time, however many,
-    /// leave node half of it, and an import has a tenth of what they have.
+    /// leave half of it to node where the group was delegated, and an import has a tenth of what they have.
     func limit(memory bytes: Int, tasks: Int) {
         mkdir(imports, 0o755)
         for (folder, memory, tasks, weight) in [(path, bytes, tasks, 100), (imports, Self.importMemory, 16, 10)] {
@@ -94,8 +105,15 @@ struct Cgroup {
     /// Moves an import in.
     func takeImport(_ pid: Int32) { Self.write("\(pid)", to: "\(imports)/cgroup.procs") }
 
-    /// Removes the groups. Works once all their processes have ended.
-    func remove() { for folder in [path, imports] { rmdir(folder) } }
+    /// Removes the groups. Works once all their processes have ended; a killed import may take a moment.
+    func remove() {
+        for folder in [path, imports] {
+            for _ in 0..<50 {
+                guard rmdir(folder) < 0, errno == EBUSY else { break }
+                usleep(2000)
+            }
+        }
+    }
 
     private static func mountPoint(_ mounts: String) -> String? {
         for line in mounts.split(separator: "\n") where line.contains(" - cgroup2 ") {

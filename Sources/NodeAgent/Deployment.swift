@@ -27,9 +27,9 @@ final class Deployment {
 
     static let mostFiles = 4096
     static let mostShards: UInt32 = 65_536
-    /// What its shards may take on disk for each byte of its sources, and beyond that. The widest conversion, half
-    /// precision to single, doubles; the rest is room for padding and tables.
-    static let mostGrowth: UInt64 = 4
+    /// What its shards may take on disk for each byte of its sources, and beyond that. The widest conversion, Q4_0 to
+    /// F32, makes seven bytes of one, and writes a tied output matrix twice; the rest is room for padding and tables.
+    static let mostGrowth: UInt64 = 16
     static let mostAdded: UInt64 = 1 << 30
     static let longestManifest = 8 << 20
 
@@ -46,7 +46,7 @@ final class Deployment {
     /// Shards that the store did not have before.
     var written: UInt32 = 0
     var patience: EventLoop.Timer?
-    /// The shard that the import is writing, one at a time, and when it is looked at next.
+    /// The shard that is written or hashed, one at a time, and when it is looked at next.
     var open: TemporaryShard?
     var watch: EventLoop.Timer?
     /// Bytes of all sources, and of all shards announced.

@@ -100,8 +100,11 @@ extension Deployments {
         let (all, overflow) = deployment.announced.addingReportingOverflow(length)
         let (grown, isFar) = deployment.sourceBytes.multipliedReportingOverflow(by: Deployment.mostGrowth)
         guard !overflow, isFar || all <= grown &+ Deployment.mostAdded else {
-            throw NodeAgentError.badRequest(
-                "its shards have more than \(Deployment.mostGrowth) times the bytes of its sources")
+            throw ShardStoreError(
+                code: "import_too_large",
+                message:
+                    "the shards of \(deployment.options.name) would have more than \(Deployment.mostGrowth) times the "
+                    + "\(deployment.sourceBytes) bytes of its sources, and 1 GiB: no honest import needs that")
         }
         deployment.announced = all
     }
@@ -138,7 +141,6 @@ extension Deployments {
             throw NodeAgentError.badRequest("shard \(index) is not being written with \(length) bytes")
         }
         let hashing = try shard.seal()
-        deployment.open = nil
         deployment.shards[index] = .hashing(shard)
         loop.job { [weak self, weak deployment] in
             guard let self, let deployment, deployment.state == .importing else { return false }
@@ -150,6 +152,7 @@ extension Deployments {
                 }
                 if try store.commit(shard, as: digest) { deployment.written += 1 }
                 deployment.shards[index] = .stored(digest)
+                deployment.open = nil
                 reply(deployment, .finished)
             } catch {
                 finish(deployment, NodeAgentError(code: error.code, message: error.message))

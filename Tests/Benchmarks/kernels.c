@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROWS = 1408, COLS = 2048, LARGEST_BATCH = 512, ROUNDS = 5 };
+enum { ROWS = 1408, COLS = 2048, LARGEST_BATCH = 64, ROUNDS = 5 };
 static const size_t FROM_MEMORY = 1000u << 20;
 
 static double seconds(void) {
@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
         }
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             int n = batches[b];
-            double cold = product_time(format, packed, bytes, n > 16 ? 8 : copies, inputs, n, y);
+            double cold = product_time(format, packed, bytes, copies, inputs, n, y);
             double warm = product_time(format, packed, bytes, 1, inputs, n, y);
             double flop = 2.0 * ROWS * COLS * n;
             printf("%-6s %6d %15.1f %7.1f %8.0f%% %12.1f %7.1f %8.1f\n", formats[f].name, n, cold * 1e6,

@@ -210,7 +210,7 @@ def test_any_process_may_be_killed_at_any_moment(data):
         assert not load.wrong, load.wrong[:3]
         assert not deployer.wrong, deployer.wrong[:3]
         assert not any(thread.is_alive() for thread in threads)
-        assert load.counts["answers"] > 5 and deployer.counts["done"] > 5, "there was a load"
+        assert load.counts["answers"] >= sum(killer.killed.values()) / 8 and deployer.counts["done"], "there was a load"
         assert {"expert", "router", "locum-zygote", "locum-node", "locum-control"} <= set(killer.killed)
         assert max(killer.worst.values()) < WITHIN
         names = {model["name"] for model in daemon.json("list")}

@@ -9,6 +9,7 @@ import urllib.request
 
 import openai
 import pytest
+from daemon import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +239,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(tales):
     finally:
         for connection in waiting:
             connection.close()
-    # Those who hung up are in nobody's way.
-    assert post(tales, "/v1/completions", {"model": "tales-moe", "prompt": "Once", "max_tokens": 1})[0] == 200
+    # Those who hung up are in nobody's way, once that was noticed.
+    body = {"model": "tales-moe", "prompt": "Once", "max_tokens": 1}
+    wait_for(lambda: post(tales, "/v1/completions", body)[0] == 200, 10, "room for others")
 

@@ -37,7 +37,7 @@ private struct Cache {
     }
 }
 
-private let shapes = [(8, 1), (64, 5), (128, 33), (24, 16), (5, 70), (80, 17), (128, 200)]
+private let shapes = [(8, 1), (64, 5), (128, 33), (24, 16), (5, 70), (80, 17), (128, 200), (64, 120)]
 
 @Test(
     "Attention gives the bits of the scalar reference", .enabled(if: !otherPaths.isEmpty), arguments: KVFormat.allCases)

@@ -9,12 +9,14 @@ private let turn = Mutex(())
 
 /// The results of `body` with the scalar path and with every other that this CPU has.
 func onEveryPath<T>(_ body: () throws -> T) rethrows -> (scalar: T, others: [T]) {
-    try turn.withLock { _ in
+    // Before the lock, which it takes itself the first time.
+    let paths = otherPaths
+    return try turn.withLock { _ in
         defer { Kernels.initialize() }
         Kernels.select(instructionSet: "scalar")
         let scalar = try body()
         var others: [T] = []
-        for path in otherPaths {
+        for path in paths {
             Kernels.select(instructionSet: path)
             others.append(try body())
         }
@@ -25,7 +27,7 @@ func onEveryPath<T>(_ body: () throws -> T) rethrows -> (scalar: T, others: [T])
 /// The paths beside the scalar one that this CPU has.
 let otherPaths = turn.withLock { _ in
     defer { Kernels.initialize() }
-    return ["avx2", "avx512"].filter { Kernels.select(instructionSet: $0) }
+    return ["avx2", "avxvnni", "avx512"].filter { Kernels.select(instructionSet: $0) }
 }
 
 /// Equal bits, a NaN being as good as any other.

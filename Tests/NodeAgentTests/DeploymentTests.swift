@@ -17,10 +17,12 @@ import Wire
         let id: UInt32
     }
 
-    func begin(_ h: Harness, _ control: Descriptor, name: String = "m", source: Int32 = 0) throws -> Begun {
+    func begin(_ h: Harness, _ control: Descriptor, name: String = "m", sourceBytes: Int = 1000) throws -> Begun {
+        let source = try SharedMemory(name: "source", count: sourceBytes)
         let cli = try h.connectCaller()
         try h.request(cli, .deploy(DeployOptions(name: name), files: ["config.json"], more: true), [0])
-        try h.request(cli, .deploy(DeployOptions(name: name), files: ["model.safetensors"], more: false), [source])
+        try h.request(
+            cli, .deploy(DeployOptions(name: name), files: ["model.safetensors"], more: false), [source.readable.raw])
         guard case .deploying(let id, geteuid(), let options) = try h.event(control) else {
             throw Harness.Missing(what: "deploying")
         }
@@ -143,11 +145,10 @@ import Wire
     func tooLarge() throws {
         let h = try Harness()
         let control = try h.greetedControl()
-        let source = try SharedMemory(name: "source", count: 1 << 43)
-        let begun = try begin(h, control, source: source.writable.raw)
-        try say(begun.importer, .create(index: 0, length: 1 << 44))
+        let begun = try begin(h, control, sourceBytes: 1 << 61)
+        try say(begun.importer, .create(index: 0, length: 1 << 60))
         let failure = try h.failure(begun.cli)
-        #expect(failure.code == "disk_full" && failure.message.contains("\(1 << 44)"))
+        #expect(failure.code == "disk_full" && failure.message.contains("\(1 << 60)"))
         #expect(h.files("tmp").isEmpty)
     }
 
@@ -160,13 +161,13 @@ import Wire
         for attempt in ["large", "two", "beyond"] {
             let begun = try begin(h, control, name: attempt)
             switch attempt {
-            case "large": try say(begun.importer, .create(index: 0, length: Deployment.mostAdded + 1))
+            case "large": try say(begun.importer, .create(index: 0, length: Deployment.mostAdded + 1_000_000))
             case "two":
                 for index in 0..<2 as Range<UInt32> { try say(begun.importer, .create(index: index, length: 3)) }
             default: try write(h, begun.importer, index: 0, [1, 2, 3], beyond: 1)
             }
             let failure = try h.failure(begun.cli)
-            #expect(failure.code == "bad_request" && failure.message.contains("broke its protocol"))
+            #expect(failure.code == (attempt == "large" ? "import_too_large" : "bad_request"))
             #expect(h.files("tmp").isEmpty)
         }
     }

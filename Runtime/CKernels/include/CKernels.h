@@ -16,7 +16,7 @@
 
 // ---- instruction set -----------------------------------------------------------------------------------------
 
-/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2, avx512) names if the CPU has it.
+/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2, avxvnni, avx512) names if the CPU has it.
 /// Before the first call the scalar path is in force, which is right everywhere and slow.
 void lk_init(void);
 /// Puts the named path in force, the widest for NULL; returns 0, or LK_UNKNOWN if it does not exist or the CPU lacks it.

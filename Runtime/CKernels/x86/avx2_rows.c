@@ -1,4 +1,4 @@
-// The AVX2 table, and its row operations: those of rows.h compiled for AVX2, and by hand those that need a
+// The tables of AVX2 and AVX-VNNI, and their row operations: those of rows.h compiled for AVX2, and by hand those that need a
 // conversion instruction or more registers than the compiler would use.
 #if defined(__x86_64__)
 #include "avx2.h"
@@ -115,17 +115,20 @@ static void weigh_f16(const void *v, size_t head_dim, size_t positions, const fl
 
 #pragma clang attribute pop
 
-const struct lk_ops lk_ops_avx2 = {
-    .name = "avx2",
-    .matmul = {lk_avx2_f32, lk_avx2_f16, lk_avx2_bf16, lk_avx2_q8_0, lk_avx2_q4_0},
-    .quantize = quantize,
-    .widen_f16 = widen_f16,
-    .narrow_f16 = narrow_f16,
-    .weigh = {weigh_f32, weigh_f16},
-    .axpy = axpy,
-    .rmsnorm = rmsnorm,
-    .softmax = softmax,
-    .log_sum_exp = log_sum_exp,
-    .silu_mul = silu_mul,
-};
+#define OPS(isa, q8_0, q4_0)                                                                                     \
+    {.name = isa,                                                                                                \
+     .matmul = {lk_avx2_f32, lk_avx2_f16, lk_avx2_bf16, q8_0, q4_0},                                             \
+     .quantize = quantize,                                                                                       \
+     .widen_f16 = widen_f16,                                                                                     \
+     .narrow_f16 = narrow_f16,                                                                                   \
+     .weigh = {weigh_f32, weigh_f16},                                                                            \
+     .axpy = axpy,                                                                                               \
+     .rmsnorm = rmsnorm,                                                                                         \
+     .softmax = softmax,                                                                                         \
+     .log_sum_exp = log_sum_exp,                                                                                 \
+     .silu_mul = silu_mul}
+
+const struct lk_ops lk_ops_avx2 = OPS("avx2", lk_avx2_q8_0, lk_avx2_q4_0);
+/// Processors with AVX-VNNI differ in the quantised products alone.
+const struct lk_ops lk_ops_avxvnni = OPS("avxvnni", lk_avxvnni_q8_0, lk_avxvnni_q4_0);
 #endif
