@@ -70,6 +70,18 @@ private let shapes: [(rows: Int, columns: Int)] = [
     (1, 32), (16, 64), (17, 96), (63, 32), (130, 160), (33, 288), (127, 64),
 ]
 
+@Test("Every path that the processor has is there")
+func pathsAreThere() throws {
+    let text = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+    let line = try #require(text.split(separator: "\n").first { $0.hasPrefix("flags") })
+    let flags = Set(line.split(separator: " "))
+    let needs: [(path: String, flags: Set<Substring>)] = [
+        ("avx2", ["avx2", "fma", "f16c"]), ("avxvnni", ["avx2", "fma", "f16c", "avx_vnni"]),
+        ("avx512", ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"]),
+    ]
+    #expect(otherPaths == needs.filter { $0.flags.isSubset(of: flags) }.map(\.path))
+}
+
 @Test(
     "Every path gives the bits of the scalar reference", .enabled(if: !otherPaths.isEmpty),
     arguments: WeightFormat.allCases)
