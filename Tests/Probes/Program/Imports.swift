@@ -46,11 +46,13 @@ func importer() -> Never {
 /// What an import has to be able to do: 0, or the negative number of the step that failed.
 private func work(_ file: Int32) -> Int {
     var bytes = Array("shard".utf8)
-    guard pwrite(file, bytes, bytes.count, 0) == 5 else { return -1 }
+    guard write(file, bytes, bytes.count) == 5 else { return -1 }
     guard pread(file, &bytes, bytes.count, 0) == 5 else { return -2 }
     var information = stat()
     guard fstat(file, &information) == 0, information.st_size == 4096 else { return -3 }
-    guard fsync(file) == 0 else { return -4 }
+    guard fdatasync(file) == 0 else { return -4 }
+    // Space is node's to reserve.
+    guard posix_fallocate(file, 0, 1 << 20) != 0, ftruncate(file, 1 << 20) != 0 else { return -6 }
     // Memory from malloc, small and large.
     let blocks = (0..<64).map { [UInt8](repeating: 7, count: 1 << ($0 % 24)) }
     return blocks.reduce(0) { $0 + Int($1.last ?? 0) } == 64 * 7 ? 0 : -5
