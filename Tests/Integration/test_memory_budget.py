@@ -25,7 +25,7 @@ def deploy(daemon: Daemon, group: str) -> str:
     return f"tales{group}"
 
 
-def ask(daemon: Daemon, model: str, prompt: str, tokens: int, timeout: float = 90, **how):
+def ask(daemon: Daemon, model: str, prompt: str, tokens: int, timeout: float = 240, **how):
     """Ids, log-probabilities and text."""
     answer = daemon.client(timeout=timeout).completions.create(
         model=model, prompt=prompt, max_tokens=tokens, logprobs=2,
@@ -82,7 +82,7 @@ def third(minimum: dict[str, int], sizes: dict, group: str) -> int:
     return minimum[group] + max(0, part - sizes["router"] - sum(sizes[group][:4]))
 
 
-def six_at_once(daemon: Daemon, model: str, tokens: int, seconds: float = 0, timeout: float = 90):
+def six_at_once(daemon: Daemon, model: str, tokens: int, seconds: float = 0, timeout: float = 240):
     """Six clients, each asking again until the time is over; raises what any of them met."""
     errors: list[BaseException] = []
     end = time.monotonic() + seconds
