@@ -218,9 +218,10 @@ class Daemon:
         return self.json("status")
 
     def daemons(self) -> dict[str, int]:
-        """Pids of node, control and zygote by name."""
+        """Pids of node, control and zygote by name. What they fork has their name until it has its own: parents win."""
         assert self.process
-        return {name_of(pid): pid for pid in children(self.process.pid) if name_of(pid).startswith("locum-")}
+        names = [(name_of(pid), pid) for pid in reversed(children(self.process.pid))]
+        return {name: pid for name, pid in names if name.startswith("locum-")}
 
     def workers(self) -> list[int]:
         """Pids of processes below `locum up` that are no daemon."""
