@@ -12,8 +12,10 @@ VENV := .venv
 FUZZ_SECONDS ?= $(if $(LONG),600,60)
 FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
+# llama.cpp for comparison, built from PyPI's source.
+PEER := build/peer
 
-.PHONY: help deps build debug test test-sandbox test-vm test-all demo bench bench-memory fuzz install deb clean
+.PHONY: help deps build debug test test-kernels test-sandbox test-vm test-all demo bench bench-memory bench-peer fuzz install deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +42,10 @@ test: debug $(VENV)/.done ## Unit tests, then the whole machine: processes, sand
 	@# The gateway's deadlines are real time, so its suites run without others beside them.
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter '^GatewayTests\.'
 	LOCUM_BIN=.build/debug $(PY) -m pytest Tests -q -p no:cacheprovider
+	@set -o pipefail; Tests/Kernels/run build/kernels 200 | tail -1
+
+test-kernels: deps ## Each path of the kernels, and NEON by qemu, against the scalar one on 10,000 cases each
+	Tests/Kernels/run build/kernels
 
 test-sandbox: debug $(VENV)/.done ## Some 190 attempts to get out of the sandbox, as a table
 	@mkdir -p build && rm -f build/sandbox.tsv
@@ -53,7 +59,7 @@ test-vm: debug deb $(VENV)/.done ## The package in a virtual machine: install, r
 	Tests/VM/make-image build/vm
 	LOCUM_VM=build/vm LOCUM_BIN=.build/debug $(PY) -m pytest Tests/VM -q -p no:cacheprovider
 
-test-all: test test-sandbox fuzz test-vm ## All of these (as root, more than an hour)
+test-all: test test-kernels test-sandbox fuzz test-vm ## All of these (as root, more than an hour)
 
 demo: build ## Deploy the embedded model, stream a story, watch the experts come and go (OPEN=1 stays up)
 	@OPEN=$(OPEN) Deploy/demo bin
@@ -61,6 +67,15 @@ demo: build ## Deploy the embedded model, stream a story, watch the experts come
 bench: build $(VENV)/.done ## Measure; prints a table and writes bench/out/
 	@mkdir -p bench/out
 	LOCUM_BIN=bin $(PY) Tests/Benchmarks/bench.py bench/out
+
+$(PEER)/.done: Tests/Benchmarks/requirements.txt
+	python3 -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -r Tests/Benchmarks/requirements.txt
+	@touch $@
+
+bench-peer: build $(PEER)/.done ## Beside llama.cpp on the same files, in turns (FULL=1: also the whole shape)
+	@mkdir -p bench/out
+	LOCUM_BIN=bin $(PEER)/bin/python Tests/Benchmarks/peer.py bench/out $(if $(FULL),--full)
 
 bench-memory: build $(VENV)/.done ## A model larger than the memory, beside llama.cpp and the physical bound
 	@mkdir -p bench/out

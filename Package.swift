@@ -132,7 +132,7 @@ let package = Package(
         trusted("TestModel", ["Kernels", "Tokenizer", arguments]),
         program("locum-testmodel", ["TestModel", arguments]),
         program("locum-eval", ["Link", "Wire", "Syscall"]),
-        program("locum-bench", ["CLinux", "Link", "Wire", "Syscall"]),
+        program("locum-bench", ["CLinux", "Link", "Wire", "Worker", "Syscall"]),
 
         // A zygote whose workers misbehave. SandboxTests start it; they cannot depend on it, because its static
         // linking would be theirs, too.
@@ -147,34 +147,44 @@ let package = Package(
             dependencies: ["CProbe", "CLinux", "ForkServer", "Link", "Shard", "Syscall", "Wire", "Worker"],
             path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: alone),
-        tests("KernelsTests", ["Kernels"]),
+        .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
+        tests("KernelsTests", ["Kernels", "SeededRandom"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(
-            name: "SchedulerTests", dependencies: ["Scheduler"], exclude: ["Traces"], swiftSettings: strict),
+            name: "SchedulerTests", dependencies: ["Scheduler", "SeededRandom"], exclude: ["Traces"],
+            swiftSettings: strict),
         tests("ShardStoreTests", ["ShardStore", "Syscall"]),
-        tests("ControlStoreTests", ["ControlStore", "FunctionModel", grdb]),
+        tests("ControlStoreTests", ["ControlStore", "FunctionModel", "SeededRandom", grdb]),
         tests(
             "ControlPlaneTests",
             [
-                "ControlPlane", "ControlStore", "FunctionModel", "Scheduler", "Wire", "Syscall", nioCore, nioEmbedded,
-                logging,
+                "ControlPlane", "ControlStore", "FunctionModel", "Scheduler", "SeededRandom", "Wire", "Syscall",
+                nioCore,
+                nioEmbedded, logging,
             ]),
         tests(
             "GatewayTests",
             ["Gateway", "ControlPlane", "FunctionModel", "Syscall", "Wire", httpTypes, nioCore, nioPosix, logging]),
-        tests("NodeAgentTests", ["NodeAgent", "CLinux", "Link", "Sandbox", "ShardStore", "Syscall", "Wire"]),
-        tests("ModelImportTests", ["ModelImport", "FunctionModel", "Shard", "Kernels", "Syscall", "Wire", crypto]),
+        tests(
+            "NodeAgentTests",
+            ["NodeAgent", "CLinux", "Link", "Sandbox", "SeededRandom", "ShardStore", "Syscall", "Wire"]),
+        tests(
+            "ModelImportTests",
+            [
+                "ModelImport", "FunctionModel", "SeededRandom", "Shard", "Kernels", "Syscall", "Template", "Tokenizer",
+                "Wire", crypto,
+            ]),
         tests(
             "TestModelTests",
             ["TestModel", "ModelImport", "FunctionModel", "Shard", "Kernels", "Tokenizer", arguments]),
-        tests("TokenizerTests", ["Tokenizer"]),
+        tests("TokenizerTests", ["SeededRandom", "Tokenizer"]),
         tests("SandboxTests", ["CProbe", "CSeccomp", "Policies", "Sandbox", "SeccompCompiler", "Syscall"]),
-        tests("TemplateTests", ["Template", "Tokenizer"]),
+        tests("TemplateTests", ["SeededRandom", "Template", "Tokenizer"]),
         tests(
             "WorkerTests",
             [
-                "Worker", "ModelImport", "FunctionModel", "CLinux", "Syscall", "Wire", "Link", "Shard", "Kernels",
-                "Tokenizer", "Template",
+                "Worker", "ModelImport", "FunctionModel", "CLinux", "SeededRandom", "Syscall", "Wire", "Link", "Shard",
+                "Kernels", "Tokenizer", "Template",
             ]),
     ]
 )

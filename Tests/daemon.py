@@ -217,6 +217,20 @@ class Daemon:
     def status(self) -> dict:
         return self.json("status")
 
+    def shard(self, function: dict) -> Path:
+        """The file of a function as `locum describe` tells of it."""
+        return next((self.data / "shards").rglob(f"{function['digest']}*"))
+
+    def answer_seconds(self, model: str, prompt: str | list[int], tokens: int) -> float:
+        """What a client waits for a whole answer of so many tokens, not streamed."""
+        body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        request = urllib.request.Request(
+            self.url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        begin = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            assert json.load(answer)["usage"]["completion_tokens"] == tokens
+        return time.perf_counter() - begin
+
     def daemons(self) -> dict[str, int]:
         """Pids of node, control and zygote by name. What they fork has their name until it has its own: parents win."""
         assert self.process

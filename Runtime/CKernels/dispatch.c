@@ -7,6 +7,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 static _Atomic(const struct lk_ops *) chosen = &lk_ops_scalar;
 
@@ -28,6 +31,8 @@ static void available(const struct lk_ops *tables[5]) {
         if (__builtin_cpu_supports("avxvnni")) tables[count++] = &lk_ops_avxvnni;
         tables[count++] = &lk_ops_avx2;
     }
+#elif defined(__aarch64__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) tables[count++] = &lk_ops_neon;
 #endif
     tables[count++] = &lk_ops_scalar;
     tables[count] = NULL;

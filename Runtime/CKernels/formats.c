@@ -1,6 +1,6 @@
 // Sizes. Shapes come from strangers' files by way of the importer, so every product is checked and 0 says
 // "does not fit": no size is 0 otherwise, as an empty matrix is refused as well.
-#include "include/CKernels.h"
+#include "blocks.h"
 #include "ops.h"
 
 static size_t product(size_t a, size_t b) {
@@ -10,30 +10,21 @@ static size_t product(size_t a, size_t b) {
 
 static size_t round_up(size_t n, size_t to) { return n > SIZE_MAX - to ? 0 : (n + to - 1) / to * to; }
 
-size_t lk_block_columns(lk_format format) { return format == LK_Q8_0 || format == LK_Q4_0 ? 32 : 1; }
-
-/// Bytes of a plain block of lk_block_columns columns; 0 if there is no such format.
-static size_t block_bytes(lk_format format) {
-    switch (format) {
-    case LK_F32: return 4;
-    case LK_F16: return 2;
-    case LK_BF16: return 2;
-    case LK_Q8_0: return 34;
-    case LK_Q4_0: return 18;
-    }
-    return 0;
+size_t lk_block_columns(lk_format format) {
+    return format <= LK_BF16 || format >= LK_FORMATS ? 1 : 32 * lk_blocks_of(format);
 }
 
 size_t lk_row_bytes(lk_format format, size_t cols) {
     size_t columns = lk_block_columns(format);
-    return cols % columns != 0 ? 0 : product(cols / columns, block_bytes(format));
+    return cols % columns != 0 ? 0 : product(cols / columns, lk_plain_bytes(format));
 }
 
 size_t lk_tile_bytes(lk_format format, size_t cols) {
     size_t row = lk_row_bytes(format, cols);
-    if (row == 0 || row > SIZE_MAX / 32) return 0;
-    size_t scales = lk_block_columns(format) == 1 ? 0 : cols / 32 * 32;
-    return round_up(scales, 64) + round_up(row * 16 - scales, 64);
+    if (row == 0 || row > SIZE_MAX / 64) return 0;
+    if (lk_block_columns(format) == 1) return round_up(row * 16, 64);
+    size_t blocks = cols / 32, scales = blocks / lk_blocks_of(format) * lk_scales_bytes(format);
+    return lk_heads_bytes(format, cols) + scales + blocks * lk_block_bytes(format);
 }
 
 size_t lk_packed_bytes(lk_format format, size_t rows, size_t cols) {
@@ -48,14 +39,14 @@ size_t lk_prepared_bytes(lk_format format, size_t cols) {
 
 size_t lk_pack_scratch_floats(size_t cols) { return product(cols, 17); }
 
-static lk_format stored(lk_kv kv) { return kv == LK_KV_F32 ? LK_F32 : LK_F16; }
+static int holds(lk_kv kv, size_t head_dim) { return kv != LK_KV_Q8_0 || head_dim <= LK_MOST_HEAD_DIM; }
 
 size_t lk_k_bytes(lk_kv kv, size_t head_dim, size_t capacity) {
-    return lk_packed_bytes(stored(kv), capacity, head_dim);
+    return holds(kv, head_dim) ? lk_packed_bytes(lk_kv_format(kv), capacity, head_dim) : 0;
 }
 
 size_t lk_v_bytes(lk_kv kv, size_t head_dim, size_t capacity) {
-    return product(capacity, lk_row_bytes(stored(kv), head_dim));
+    return holds(kv, head_dim) ? product(capacity, lk_row_bytes(lk_kv_format(kv), head_dim)) : 0;
 }
 
 size_t lk_scores_floats(size_t positions, size_t heads) { return product(round_up(positions, 16), heads); }

@@ -100,12 +100,11 @@ double lk_pow(double x, double y) {
     return x > 0 ? lk_exp(y * lk_log(x)) : NAN;
 }
 
-void lk_rope_table(double theta, size_t head_dim, size_t position, float *cos, float *sin) {
-    for (size_t i = 0; i < head_dim / 2; i++) {
-        float frequency = (float)lk_pow(theta, -2.0 * (double)i / (double)head_dim);
-        float angle = (float)position * frequency;
-        cos[i] = (float)lk_cos((double)angle);
-        sin[i] = (float)lk_sin((double)angle);
+void lk_rope_table(const float *frequencies, size_t pairs, float scale, size_t position, float *cos, float *sin) {
+    for (size_t i = 0; i < pairs; i++) {
+        float angle = (float)position * frequencies[i];
+        cos[i] = (float)lk_cos((double)angle) * scale;
+        sin[i] = (float)lk_sin((double)angle) * scale;
     }
 }
 

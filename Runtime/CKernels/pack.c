@@ -1,19 +1,65 @@
-// Packing: 16 plain rows to one tile, laid out as the products read it (CKernels.h has the picture). Done once
-// at import; a worker maps the result.
+// Packing: 16 plain rows to one tile, laid out as the products read it (CKernels.h and tile.h have the picture). Done
+// once at import; a worker maps the result.
+#include "blocks.h"
 #include "half.h"
-#include "include/CKernels.h"
 
-/// Takes `size` bytes of each row in turn, starting at `offset` and stepping by `stride`, `count` times.
-static uint8_t *interleave(const uint8_t *const rows[16], size_t offset, size_t stride, size_t count, size_t size,
-                           uint8_t *out) {
-    for (size_t i = 0; i < count; i++, offset += stride) {
-        for (int r = 0; r < 16; r++, out += size) {
-            if (rows[r] == NULL) memset(out, 0, size);
-            else if (size == 4) memcpy(out, rows[r] + offset, 4);
-            else memcpy(out, rows[r] + offset, 2);
+/// Rows of a float format: for each column, that of each row.
+static void pack_floats(const uint8_t *const rows[16], size_t cols, size_t size, uint8_t *tile) {
+    for (size_t c = 0; c < cols; c++) {
+        for (int r = 0; r < 16; r++, tile += size) {
+            if (rows[r] == NULL) continue;
+            if (size == 4) memcpy(tile, rows[r] + c * 4, 4);
+            else memcpy(tile, rows[r] + c * 2, 2);
         }
     }
-    return out;
+}
+
+void lk_pack_words(lk_format format, const uint8_t *row, size_t cols, size_t lane, uint8_t *tile) {
+    size_t head = lk_head_bytes(format) / 16, words = lk_block_bytes(format) / 64;
+    for (size_t b = 0; b < cols / 32; b++, row += head + 4 * words) {
+        for (size_t at = 0; at < head; at += 2) memcpy(tile + lk_head_at(format, b) + 16 * at + 2 * lane, row + at, 2);
+        uint8_t *block = tile + lk_block_at(format, cols, b) + 4 * lane;
+        for (size_t w = 0; w < words; w++) memcpy(block + 64 * w, row + head + 4 * w, 4);
+    }
+}
+
+/// 32 columns' numbers to a lane's words of a block.
+static void pack_numbers(lk_format format, const uint8_t q[32], uint8_t *block) {
+    // A byte of a word is a column; no number reaches its neighbour.
+    uint32_t four[8], low = 0x0f0f0f0f, high[2] = {0, 0};
+    memcpy(four, q, 32);
+    uint8_t *nibbles = block + lk_high_bytes(format);
+    for (size_t g = 0; g < 4; g++) {
+        uint32_t both = (four[g] & low) | (four[g + 4] & low) << 4;
+        memcpy(nibbles + 64 * g, &both, 4);
+    }
+    if (lk_weight_bits(format) == 5) {
+        for (size_t g = 0; g < 8; g++) high[0] |= (four[g] >> 4 & low) << g;
+    } else if (lk_weight_bits(format) == 6) {
+        for (size_t g = 0; g < 8; g++) high[g / 4] |= (four[g] >> 4 & low) << g % 4 * 2;
+    }
+    for (size_t at = 0; at < lk_high_bytes(format); at += 64) memcpy(block + at, high + at / 64, 4);
+}
+
+/// The other formats, their blocks taken apart.
+static void pack_blocks(lk_format format, const uint8_t *row, size_t cols, size_t lane, uint8_t *tile) {
+    struct lk_block_w block;
+    for (size_t b = 0; b < cols / 32; b++) {
+        size_t part = b % lk_blocks_of(format);
+        if (part == 0) {
+            lk_read_block(format, row, &block);
+            row += lk_plain_bytes(format);
+            uint8_t *head = tile + lk_head_at(format, b) + 2 * lane;
+            memcpy(head, &block.d, 2);
+            if (lk_has_minima(format)) memcpy(head + 32, &block.m, 2);
+        }
+        if (lk_is_k(format)) {
+            uint8_t *scales = tile + lk_scales_at(format, cols, b) + lane;
+            scales[0] = block.scale[part][0];
+            scales[16] = block.scale[part][1];
+        }
+        pack_numbers(format, block.q + 32 * part, tile + lk_block_at(format, cols, b) + 4 * lane);
+    }
 }
 
 int lk_pack_tile(lk_format from, const void *const rows[16], size_t cols, lk_format to, void *tile, float *scratch) {
@@ -31,19 +77,14 @@ int lk_pack_tile(lk_format from, const void *const rows[16], size_t cols, lk_for
         plain[r] = dst;
     }
 
-    uint8_t *out = tile, *end = out + tile_bytes;
+    memset(tile, 0, tile_bytes);
     if (lk_block_columns(to) == 1) {
-        size_t size = row_bytes / cols;
-        out = interleave(plain, 0, size, cols, size, out);
-    } else {
-        size_t blocks = cols / 32, block = row_bytes / blocks;
-        out = interleave(plain, 0, block, blocks, 2, out);
-        if (blocks % 2 != 0) {
-            memset(out, 0, 32);
-            out += 32;
-        }
-        for (size_t b = 0; b < blocks; b++) out = interleave(plain, b * block + 2, 4, (block - 2) / 4, 4, out);
+        pack_floats(plain, cols, row_bytes / cols, tile);
+        return LK_OK;
     }
-    memset(out, 0, (size_t)(end - out));
+    int words = !lk_is_k(to) && lk_weight_bits(to) != 5;
+    for (size_t r = 0; r < 16; r++) {
+        if (plain[r] != NULL) (words ? lk_pack_words : pack_blocks)(to, plain[r], cols, r, tile);
+    }
     return LK_OK;
 }

@@ -49,6 +49,19 @@ static inline float lk_maximum(const float *x, size_t n) {
     return largest;
 }
 
+static void weigh_q8_0(const void *v, size_t head_dim, size_t positions, const float *weight, float *out) {
+    size_t row_bytes = head_dim / 32 * 34;
+    for (size_t b = 0; b < head_dim / 32; b++) {
+        const uint8_t *block = (const uint8_t *)v + 34 * b;
+        float sum[32] = {0};
+        for (size_t p = 0; p < positions; p++, block += row_bytes) {
+            float factor = weight[p] * lk_from_f16(lk_load16(block));
+            for (int i = 0; i < 32; i++) sum[i] = __builtin_fmaf(factor, (float)(int8_t)block[2 + i], sum[i]);
+        }
+        memcpy(out + 32 * b, sum, sizeof sum);
+    }
+}
+
 static void axpy(float *y, float a, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = __builtin_fmaf(a, x[i], y[i]);
 }

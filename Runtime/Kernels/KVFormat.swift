@@ -6,10 +6,11 @@ import CKernels
 public enum KVFormat: UInt32, Sendable, CaseIterable {
     case f32 = 0
     case f16 = 1
+    case q8_0 = 2
 
     private var c: lk_kv { lk_kv(rawValue: rawValue) }
 
-    /// "f32" or "f16".
+    /// "f32", "f16" or "q8_0".
     public var name: String { "\(self)" }
 
     /// The format of that name.

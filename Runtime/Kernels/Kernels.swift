@@ -8,7 +8,7 @@ public enum Kernels {
     /// Chooses the widest instruction set this CPU has, or the one that LOCUM_ISA names. Once, before the fork.
     public static func initialize() { lk_init() }
 
-    /// The instruction set in force: "scalar", "avx2", "avxvnni" or "avx512".
+    /// The instruction set in force: "scalar", "avx2", "avxvnni", "avx512" or "neon".
     public static var instructionSet: String { String(cString: lk_isa()) }
 
     /// Puts the named instruction set in force; false if there is none of that name or the CPU lacks it.
@@ -69,12 +69,13 @@ public enum Kernels {
     /// x^y for positive x.
     public static func pow(_ x: Double, _ y: Double) -> Double { lk_pow(x, y) }
 
-    /// cos and sin (headDim/2,) of the rotary embedding at a position below 2^20.
+    /// cos and sin (headDim/2,) of the rotary embedding at a position below 2^20, times a factor, from the frequencies of
+    /// its pairs (headDim/2,) in radians per position, at most 1.
     public static func ropeTable(
-        theta: Double, headDim: Int, position: Int, cos: UnsafeMutablePointer<Float>,
+        frequencies: [Float], scale: Float, position: Int, cos: UnsafeMutablePointer<Float>,
         sin: UnsafeMutablePointer<Float>
     ) {
-        lk_rope_table(theta, headDim, position, cos, sin)
+        lk_rope_table(frequencies, frequencies.count, scale, position, cos, sin)
     }
 
     /// Rotates the pairs (i, i + headDim/2) of one head (headDim,) in place.

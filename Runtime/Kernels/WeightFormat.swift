@@ -9,10 +9,16 @@ public enum WeightFormat: UInt32, Sendable, CaseIterable {
     case bf16 = 2
     case q8_0 = 3
     case q4_0 = 4
+    case q4_1 = 5
+    case q5_0 = 6
+    case q5_1 = 7
+    case q4_k = 8
+    case q5_k = 9
+    case q6_k = 10
 
     var c: lk_format { lk_format(rawValue: rawValue) }
 
-    /// "f32", "f16", "bf16", "q8_0" or "q4_0".
+    /// "f32", "q8_0", "q4_k": as GGUF has it, in small letters.
     public var name: String { "\(self)" }
 
     /// The format of that name, whatever its case.
@@ -21,7 +27,7 @@ public enum WeightFormat: UInt32, Sendable, CaseIterable {
         self = format
     }
 
-    /// Columns that share a scale; rows are a whole number of them.
+    /// Columns of a block, 1, 32 or 256; rows are a whole number of them.
     public var blockSize: Int { lk_block_columns(c) }
 
     /// Whether activations are rounded to 8 bits to meet it.

@@ -20,13 +20,14 @@ public final class InvokeConnection {
     public let socket: Descriptor
     /// Written by this caller, read by all its callees; nil before the first link.
     public private(set) var requestArena: Mapping?
+    private let names: [String]
     private var nextRequest: UInt32 = 1
     /// Links whose instance left, as node told meanwhile; the owner takes and closes them.
     public private(set) var revoked: [UInt64] = []
     /// Set by `drain` on a worker's channel.
     public private(set) var draining = false
     /// Node wants to hear what is likely to be called next.
-    public private(set) var wantsHints = true
+    public private(set) var wantsHints: Bool
     private var deferred: [Packet] = []
     /// Packets were deferred that nobody has taken yet.
     public var hasDeferred: Bool { !deferred.isEmpty }
@@ -35,11 +36,16 @@ public final class InvokeConnection {
     /// What node was told last.
     private var spared = 0
 
-    public init(socket: Descriptor) { self.socket = socket }
+    /// - Parameter callees: what the functions are called that `acquire(callees:)` means; empty on a router's channel,
+    ///   where node knows them.
+    public init(socket: Descriptor, callees: [String] = []) {
+        (self.socket, names) = (socket, callees)
+        wantsHints = callees.isEmpty
+    }
 
     /// Connects to a node's invoke.sock.
-    public convenience init(path: String) throws(SyscallError) {
-        self.init(socket: try UnixSocket.connect(path, kind: .seqpacket))
+    public convenience init(path: String, callees: [String] = []) throws(SyscallError) {
+        self.init(socket: try UnixSocket.connect(path, kind: .seqpacket), callees: callees)
     }
 
     /// Links to the functions, in order. Starts those that are not warm.
@@ -51,6 +57,7 @@ public final class InvokeConnection {
 
     /// The same by index in a router's own list.
     public func acquire(callees: [UInt32]) throws(InvokeError) -> [Link] {
+        if !names.isEmpty { return try acquire(named: callees.map { names[Int($0)] }) }
         let request = take()
         return try links(request, .acquire(request: request, callees: callees), count: callees.count)
     }
@@ -129,7 +136,7 @@ public final class InvokeConnection {
         switch event {
         case .revoked(let links): revoked += links
         case .drain: draining = true
-        case .hints(let on): wantsHints = on
+        case .hints(let on): wantsHints = on && names.isEmpty
         case .reclaim(let bytes): onReclaim(Int(clamping: bytes))
         default: deferred.append(packet)
         }

@@ -19,9 +19,7 @@
 
     mutating func u8() throws(ShardError) -> UInt8 { try integer(UInt8.self) }
     mutating func u32() throws(ShardError) -> UInt32 { try integer(UInt32.self) }
-    mutating func u64() throws(ShardError) -> UInt64 { try integer(UInt64.self) }
     mutating func f32() throws(ShardError) -> Float { Float(bitPattern: try u32()) }
-    mutating func f64() throws(ShardError) -> Double { Double(bitPattern: try u64()) }
 
     /// A count or size that must lie in `range`.
     mutating func int(_ what: String, in range: ClosedRange<Int>) throws(ShardError) -> Int {

@@ -7,7 +7,6 @@ struct ByteWriter {
     mutating func u32(_ value: UInt32) { integer(value) }
     mutating func u64(_ value: UInt64) { integer(value) }
     mutating func f32(_ value: Float) { u32(value.bitPattern) }
-    mutating func f64(_ value: Double) { u64(value.bitPattern) }
     mutating func raw(_ values: [UInt8]) { bytes.append(contentsOf: values) }
 
     mutating func text(_ value: String) {

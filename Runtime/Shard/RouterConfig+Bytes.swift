@@ -1,7 +1,8 @@
 // The byte form of a router's configuration: a version, then the fields in the order of the struct.
+import Kernels
 
 extension RouterConfig {
-    private static let version: UInt32 = 1
+    private static let version: UInt32 = 2
 
     /// The content of the blob `config`.
     public var encoded: [UInt8] {
@@ -9,8 +10,9 @@ extension RouterConfig {
         w.u32(Self.version)
         w.text(architecture)
         for value in [vocabulary, hidden, layers, heads, kvHeads, headDim] { w.u32(UInt32(value)) }
-        w.f64(ropeTheta)
+        rotation.encode(into: &w)
         w.f32(rmsEpsilon)
+        w.u32(queryKeyNorm.rawValue)
         for value in [expertCount, expertsPerToken] { w.u32(UInt32(value)) }
         w.u8(normalizesTopK ? 1 : 0)
         for value in [sharedExpertIntermediate, moeIntermediate, denseIntermediate] { w.u32(UInt32(value)) }
@@ -45,8 +47,12 @@ extension RouterConfig {
         heads = try r.int("the number of attention heads", in: Limits.heads)
         kvHeads = try r.int("the number of key/value heads", in: Limits.heads)
         headDim = try r.int("the head dimension", in: Limits.headDim)
-        ropeTheta = try r.f64()
+        rotation = try Rotation(from: &r, headDim: headDim)
         rmsEpsilon = try r.f32()
+        guard let queryKeyNorm = QueryKeyNorm(rawValue: try r.u32()) else {
+            throw ShardError(.badConfig, "unknown norm of queries and keys")
+        }
+        self.queryKeyNorm = queryKeyNorm
         expertCount = try r.int("the number of experts", in: Limits.experts)
         expertsPerToken = try r.int("the number of experts per token", in: Limits.experts)
         normalizesTopK = try r.flag()
@@ -57,7 +63,7 @@ extension RouterConfig {
         for _ in 0..<layers { isMoE.append(try r.flag()) }
         self.isMoE = isMoE
         context = try r.int("the context", in: Limits.context)
-        guard let kvType = KVType(rawValue: try r.u32()) else {
+        guard let kvType = KVFormat(rawValue: try r.u32()) else {
             throw ShardError(.badConfig, "unknown storage of keys and values")
         }
         self.kvType = kvType

@@ -1,5 +1,6 @@
 // What a router of this shape takes in memory beside its shard: so that room can be reserved before it starts.
 // Everything is counted at its largest, a whole batch with all rows of a prompt, since the budget is a promise.
+import Kernels
 
 extension RouterConfig {
     /// Rows of the largest batch, and those of them that may want logits: every sequence's and some of a prompt's.
@@ -8,7 +9,11 @@ extension RouterConfig {
 
     /// Keys and values of one position over all layers, in bytes.
     public var sequenceBytesPerToken: Int {
-        layers * kvHeads * headDim * 2 * (kvType == .f32 ? 4 : 2)
+        // A head that the format cannot hold has been refused.
+        let head =
+            (kvType.keyBytes(headDim: headDim, capacity: 64) ?? 0)
+            + (kvType.valueBytes(headDim: headDim, capacity: 64) ?? 0)
+        return layers * kvHeads * ((head + 63) / 64)
     }
 
     /// Private memory of the process, its arenas and what the kernel keeps for it, in bytes, at most.
@@ -18,7 +23,9 @@ extension RouterConfig {
         // q, k, v, gate and up, scores, probabilities, rotations.
         let attention = 2 * heads * headDim + 2 * kvHeads * headDim
         let floats = 4 * hidden + attention + 2 * width + 2 * expertCount + headDim
-        let prepared = (hidden + heads * headDim + width) * 5 / 4
+        let prepared = [hidden, heads * headDim, width].reduce(0) {
+            $0 + (WeightFormat.q8_0.preparedBytes(columns: ($1 + 31) / 32 * 32) ?? 0)
+        }
         let activations = Self.batchRows * (4 * floats + prepared)
         // Logits and the sampler's candidates.
         let vocabularyRows = Self.logitRows * 4 * (vocabulary + hidden) + 40 * vocabulary

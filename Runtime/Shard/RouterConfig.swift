@@ -2,9 +2,11 @@
 // config.json or GGUF metadata, so the router itself parses neither. Everything is bounded here again,
 // since sizes that a worker computes with must not come unchecked out of a file.
 
+public import Kernels
+
 /// A model's shape, its numbers, its end tokens, its sampling defaults and where its experts live.
 public struct RouterConfig: Sendable, Equatable {
-    /// Which forward pass, for example `qwen2moe`.
+    /// The architecture's name, for example `qwen2moe`; what is computed stands in the other fields.
     public var architecture: String
     /// Rows of the token embedding and of the output matrix.
     public var vocabulary: Int
@@ -13,8 +15,9 @@ public struct RouterConfig: Sendable, Equatable {
     public var heads: Int
     public var kvHeads: Int
     public var headDim: Int
-    public var ropeTheta: Double
+    public var rotation: Rotation
     public var rmsEpsilon: Float
+    public var queryKeyNorm: QueryKeyNorm
     /// Experts of each MoE layer.
     public var expertCount: Int
     public var expertsPerToken: Int
@@ -29,7 +32,8 @@ public struct RouterConfig: Sendable, Equatable {
     public var isMoE: [Bool]
     /// Longest sequence in tokens.
     public var context: Int
-    public var kvType: KVType
+    /// How keys and values are stored.
+    public var kvType: KVFormat
     /// Tokens that end a generation.
     public var eosTokens: [Int32]
     public var bosToken: Int32?
@@ -39,23 +43,26 @@ public struct RouterConfig: Sendable, Equatable {
     public var generation: GenerationDefaults
     public var functions: FunctionMap
 
-    /// How keys and values are stored.
-    public enum KVType: UInt32, Sendable {
-        case f32 = 0
-        case f16 = 1
+    /// Whether queries and keys are normalised (RMS, with weights) before they are rotated.
+    public enum QueryKeyNorm: UInt32, Sendable {
+        case none = 0
+        /// Each head by itself: weights (headDim,).
+        case perHead = 1
+        /// All heads of a row together: weights (heads * headDim,) and (kvHeads * headDim,).
+        case acrossHeads = 2
     }
 
     public init(
         architecture: String, vocabulary: Int, hidden: Int, layers: Int, heads: Int, kvHeads: Int, headDim: Int,
-        ropeTheta: Double, rmsEpsilon: Float, expertCount: Int, expertsPerToken: Int, normalizesTopK: Bool,
-        sharedExpertIntermediate: Int, moeIntermediate: Int, denseIntermediate: Int, isMoE: [Bool], context: Int,
-        kvType: KVType, eosTokens: [Int32], bosToken: Int32?, bosText: String, eosText: String,
-        generation: GenerationDefaults, functions: FunctionMap
+        rotation: Rotation, rmsEpsilon: Float, queryKeyNorm: QueryKeyNorm, expertCount: Int, expertsPerToken: Int,
+        normalizesTopK: Bool, sharedExpertIntermediate: Int, moeIntermediate: Int, denseIntermediate: Int,
+        isMoE: [Bool], context: Int, kvType: KVFormat, eosTokens: [Int32], bosToken: Int32?, bosText: String,
+        eosText: String, generation: GenerationDefaults, functions: FunctionMap
     ) {
         self.architecture = architecture
         (self.vocabulary, self.hidden, self.layers) = (vocabulary, hidden, layers)
         (self.heads, self.kvHeads, self.headDim) = (heads, kvHeads, headDim)
-        (self.ropeTheta, self.rmsEpsilon) = (ropeTheta, rmsEpsilon)
+        (self.rotation, self.rmsEpsilon, self.queryKeyNorm) = (rotation, rmsEpsilon, queryKeyNorm)
         (self.expertCount, self.expertsPerToken, self.normalizesTopK) = (expertCount, expertsPerToken, normalizesTopK)
         self.sharedExpertIntermediate = sharedExpertIntermediate
         (self.moeIntermediate, self.denseIntermediate) = (moeIntermediate, denseIntermediate)
@@ -73,7 +80,8 @@ public struct RouterConfig: Sendable, Equatable {
         public static let heads = 1...1024
         public static let headDim = 2...1024
         public static let experts = 1...4096
-        public static let context = 1...(1 << 24)
+        /// Sines and cosines of larger angles are none.
+        public static let context = 1...(1 << 20)
         public static let endTokens = 64
         public static let text = 65_536
     }
@@ -104,10 +112,13 @@ public struct RouterConfig: Sendable, Equatable {
             guard condition else { throw ShardError(.badConfig, why) }
         }
         try require(heads % kvHeads == 0, "\(heads) attention heads cannot share \(kvHeads) key/value heads evenly")
+        try require(
+            kvType != .q8_0 || headDim % 32 == 0,
+            "a head of \(headDim) is no multiple of 32, which a KV cache in q8_0 needs: choose f16")
         try require(headDim % 2 == 0, "the head dimension \(headDim) is odd, rotary pairs need an even one")
         try require(isMoE.count == layers, "\(isMoE.count) layers are described of \(layers)")
         try require(isMoE.contains(true), "no layer has experts")
-        try require(ropeTheta.isFinite && ropeTheta > 0, "the rotary base is \(ropeTheta)")
+        try rotation.validate(headDim: headDim)
         try require(rmsEpsilon.isFinite && rmsEpsilon > 0, "the norms' epsilon is \(rmsEpsilon)")
         try require(eosTokens.count <= Limits.endTokens, "\(eosTokens.count) end tokens, at most \(Limits.endTokens)")
         for token in eosTokens + (bosToken.map { [$0] } ?? []) {

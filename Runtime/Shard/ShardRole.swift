@@ -34,6 +34,8 @@ public enum ShardRole: UInt32, Sendable, CaseIterable {
     case denseGate = 46
     case denseUp = 47
     case denseDown = 48
+    case qNorm = 49
+    case kNorm = 50
 
     // Of one expert of an expert function.
     /// W (intermediate, hidden)
@@ -69,7 +71,7 @@ public enum ShardRole: UInt32, Sendable, CaseIterable {
         switch self {
         case .config, .tokenizer, .template: .blob
         case .tokenEmbedding: .rows
-        case .outputNorm, .attentionNorm, .ffnNorm, .qBias, .kBias, .vBias, .sharedExpertGate: .vector
+        case .outputNorm, .attentionNorm, .ffnNorm, .qBias, .kBias, .vBias, .qNorm, .kNorm, .sharedExpertGate: .vector
         default: .matrix
         }
     }

@@ -40,10 +40,23 @@ extension ShardView {
         try checkShape(.k, layer: layer, rows: keys, cols: c.hidden)
         try checkShape(.v, layer: layer, rows: keys, cols: c.hidden)
         try checkShape(.o, layer: layer, rows: c.hidden, cols: queries)
+        switch c.queryKeyNorm {
+        case .none: break
+        case .perHead:
+            try checkShape(.qNorm, layer: layer, rows: 1, cols: c.headDim)
+            try checkShape(.kNorm, layer: layer, rows: 1, cols: c.headDim)
+        case .acrossHeads:
+            try checkShape(.qNorm, layer: layer, rows: 1, cols: queries)
+            try checkShape(.kNorm, layer: layer, rows: 1, cols: keys)
+        }
         // All three biases or none.
         if entry(.qBias, layer: layer) != nil || entry(.kBias, layer: layer) != nil
             || entry(.vBias, layer: layer) != nil
         {
+            // Biases are added head by head, after a norm that takes all heads together: no model has both.
+            guard c.queryKeyNorm != .acrossHeads else {
+                throw ShardError(.badConfig, "layer \(layer) has biases and a norm across heads")
+            }
             try checkShape(.qBias, layer: layer, rows: 1, cols: queries)
             try checkShape(.kBias, layer: layer, rows: 1, cols: keys)
             try checkShape(.vBias, layer: layer, rows: 1, cols: keys)

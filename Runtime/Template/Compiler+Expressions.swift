@@ -180,16 +180,46 @@ extension Compiler {
         emit(.attribute, try constant(part), line: line)
     }
 
-    /// The only function is `raise_exception`.
+    /// The functions are `raise_exception(text)` and `namespace(name=value, …)`.
     private mutating func call(_ name: String, _ line: Int) throws(TemplateError) {
-        guard name == "raise_exception" else { throw .unsupported(line, "the function \(name)()") }
+        guard name == "raise_exception" || name == "namespace" else {
+            throw .unsupported(line, "the function \(name)()")
+        }
         try expect(.symbol("("))
-        try expression()
-        try expect(.symbol(")"))
-        emit(.raise, line: line)
+        guard name == "namespace" else {
+            try expression()
+            try expect(.symbol(")"))
+            emit(.raise, line: line)
+            return
+        }
+        emit(.namespace, line: line)
+        var isFirst = true
+        while !takeSymbol(")") {
+            if !isFirst { try expect(.symbol(",")) }
+            isFirst = false
+            let part = try expectName()
+            try expect(.symbol("="))
+            try expression()
+            emit(.setPart, try constant(part), line: line)
+        }
     }
 
-    /// `.name`, `['name']`, `[1]`, `[1:]`.
+    /// `(…)` behind a value and the name of its method.
+    private mutating func method(_ name: String, _ line: Int) throws(TemplateError) {
+        guard let method = ValueMethod(rawValue: name) else { throw .unsupported(line, "the method \(name)()") }
+        try expect(.symbol("("))
+        let hasArgument = !takeSymbol(")")
+        if hasArgument {
+            try expression()
+            if token.kind == .symbol(",") { throw .unsupported(line, "the method \(name)() with several arguments") }
+            try expect(.symbol(")"))
+        } else if !method.strips {
+            throw .unsupported(line, "the method \(name)() without an argument")
+        }
+        emit(.method, 2 * method.operand + (hasArgument ? 1 : 0), line: line)
+    }
+
+    /// `.name`, `.method(x)`, `['name']`, `[1]`, `[1:]`, `[::-1]`.
     private mutating func parts() throws(TemplateError) {
         while true {
             let line = line
@@ -197,8 +227,11 @@ extension Compiler {
             case .symbol("."):
                 advance()
                 let name = try expectName()
-                if token.kind == .symbol("(") { throw .unsupported(line, "the method \(name)()") }
-                emit(.attribute, try constant(name), line: line)
+                if token.kind == .symbol("(") {
+                    try method(name, line)
+                } else {
+                    emit(.attribute, try constant(name), line: line)
+                }
             case .symbol("["):
                 advance()
                 try subscripted(line)
@@ -249,7 +282,13 @@ extension Compiler {
             try expression()
             bounds |= 2
         }
-        if token.kind == .symbol(":") { throw .unsupported(line, "a slice with a step") }
+        if takeSymbol(":"), token.kind != .symbol("]") {
+            let turns = bounds == 0 && takeSymbol("-") && take(.integer(1))
+            guard turns else { throw .unsupported(line, "a slice with a step other than [::-1]") }
+            try expect(.symbol("]"))
+            emit(.reverse, line: line)
+            return
+        }
         try expect(.symbol("]"))
         emit(.slice, bounds, line: line)
     }

@@ -105,7 +105,7 @@ extension Compiler {
         let name = try expectName()
         try checkAssignable(name, start)
         switch token.kind {
-        case .symbol("."): throw .unsupported(start, "setting a part of '\(name)' (namespace)")
+        case .symbol("."): return try partAssignment(name, start)
         case .symbol(","): throw .unsupported(start, "setting several variables at once")
         case .statementEnd, .symbol("|"): throw .unsupported(start, "a set block")
         default: break
@@ -114,6 +114,18 @@ extension Compiler {
         try expression()
         try expect(.statementEnd)
         emit(.store, try constant(name), line: start)
+    }
+
+    /// `{% set ns.x = y %}`, behind `ns`.
+    private mutating func partAssignment(_ name: String, _ start: Int) throws(TemplateError) {
+        advance()
+        let part = try expectName()
+        emit(.load, try constant(name), line: start)
+        try expect(.symbol("="))
+        try expression()
+        try expect(.statementEnd)
+        emit(.setPart, try constant(part), line: start)
+        emit(.drop, line: start)
     }
 
     private func checkAssignable(_ name: String, _ line: Int) throws(TemplateError) {

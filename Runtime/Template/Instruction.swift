@@ -40,14 +40,25 @@ struct Instruction: Equatable {
         case test, filter
         /// Pops a text and refuses the conversation with it.
         case raise
+        /// Pushes a new namespace.
+        case namespace
+        /// Pops a value, which becomes the part of the namespace on top that constant `operand` names.
+        case setPart
+        /// Pops a value.
+        case drop
+        /// Pops the argument of method `operand` / 2, if `operand` is odd, and a value; pushes the result.
+        case method
+        /// Pops a list, pushes it the other way round.
+        case reverse
 
         /// What an operand must be for the program to be sound.
         var operandKind: OperandKind {
             switch self {
-            case .text, .string, .load, .store, .attribute: .constant
+            case .text, .string, .load, .store, .attribute, .setPart: .constant
             case .jump, .jumpIfFalse, .jumpIfFalseElsePop, .jumpIfTrueElsePop, .loopBegin, .loopNext: .distance
             case .test: .below(Int32(ValueTest.allCases.count))
             case .filter: .below(Int32(ValueFilter.allCases.count))
+            case .method: .below(2 * Int32(ValueMethod.allCases.count))
             case .boolean: .below(2)
             case .slice: .below(4)
             case .list: .below(Program.maximumList + 1)
@@ -72,7 +83,16 @@ enum ValueTest: String, CaseIterable {
 
 /// `| …`. The order is that of the operands.
 enum ValueFilter: String, CaseIterable {
-    case trim, length, count, upper, lower
+    case trim, length, count, upper, lower, tojson
 
     var operand: Int32 { Int32(Self.allCases.firstIndex(of: self) ?? 0) }
+}
+
+/// `.…()` of texts. The order is that of the operands.
+enum ValueMethod: String, CaseIterable {
+    case split, strip, lstrip, rstrip, startswith, endswith
+
+    var operand: Int32 { Int32(Self.allCases.firstIndex(of: self) ?? 0) }
+    /// Whether it takes characters off the ends: whitespace when it is not told which.
+    var strips: Bool { [.strip, .lstrip, .rstrip].contains(self) }
 }

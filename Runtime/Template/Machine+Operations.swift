@@ -121,18 +121,22 @@ extension Machine {
         }
     }
 
-    /// Whether the text holds the part. Every comparison is charged, so that two texts made to take long
-    /// (a thousand 'a' in a million) end at the limit.
     private mutating func contains(_ whole: [UInt8], _ part: [UInt8]) throws(TemplateError) -> Bool {
-        guard let first = part.first else { return true }
-        var start = 0
+        try find(part, in: whole, from: 0) != nil
+    }
+
+    /// Where the part begins next in the text. Every comparison is charged, so that two texts made to take long
+    /// (a thousand 'a' in a million) end at the limit.
+    mutating func find(_ part: [UInt8], in whole: [UInt8], from begin: Int) throws(TemplateError) -> Int? {
+        guard let first = part.first else { return begin }
+        var start = begin
         var compared = 0
         while start + part.count <= whole.count {
             compared += 1
             if whole[start] == first {
                 var length = 1
                 while length < part.count, whole[start + length] == part[length] { length += 1 }
-                if length == part.count { return true }
+                if length == part.count { return start }
                 compared += length
             }
             if compared >= 4096 {
@@ -141,14 +145,17 @@ extension Machine {
             }
             start += 1
         }
-        return false
+        return nil
     }
 
     // Parts.
 
     func part(of value: Value, _ name: String) throws(TemplateError) -> Value {
-        if case .undefined = value { throw .failed(line, "\(value.kind) has no '\(name)'") }
-        return value.part(name)
+        switch value {
+        case .undefined: throw .failed(line, "\(value.kind) has no '\(name)'")
+        case .namespace(let number): return namespaces[number][name] ?? .undefined(name: name)
+        default: return value.part(name)
+        }
     }
 
     func item(of value: Value, _ key: Value) throws(TemplateError) -> Value {
@@ -175,6 +182,14 @@ extension Machine {
         let end = try bound(upper, items.count)
         try chargeList(max(end - start, 0))
         return .list(start < end ? Array(items[start..<end]) : [], depth: depth)
+    }
+
+    mutating func reversed(_ value: Value) throws(TemplateError) -> Value {
+        guard case .list(let items, let depth) = value else {
+            throw .failed(line, "\(value.kind) cannot be turned round")
+        }
+        try chargeList(items.count)
+        return .list(items.reversed(), depth: depth)
     }
 
     // Tests and filters.
@@ -204,11 +219,12 @@ extension Machine {
         case .trim: return .text(try charged(try printed(value)).trimmed)
         case .upper: return try lengthChecked(try charged(try printed(value)).mapped { $0.uppercased() })
         case .lower: return try lengthChecked(try charged(try printed(value)).mapped { $0.lowercased() })
+        case .tojson: return try lengthChecked(try json(value))
         }
     }
 
     /// Unicode work is slower than copying.
-    private mutating func charged(_ text: MarkedText) throws(TemplateError) -> MarkedText {
+    mutating func charged(_ text: MarkedText) throws(TemplateError) -> MarkedText {
         try charge(bytes: 8 * text.cost)
         return text
     }

@@ -6,6 +6,7 @@ struct Machine {
     private static let maximumStack = 4096
     private static let maximumLoops = 64
     private static let maximumItems = 1 << 20
+    private static let maximumNamespaces = 64
     /// Lists within lists: values are let go of one level within the other, on the stack of the process.
     private static let maximumDepth = 16
     private static let bytesPerStep = 256
@@ -23,6 +24,8 @@ struct Machine {
     private var steps = 0
     private var stack: [Value] = []
     private var loops: [Loop] = []
+    /// By number.
+    private(set) var namespaces: [[String: Value]] = []
     private var output = MarkedText()
     /// Line of the instruction that runs.
     private(set) var line = 0
@@ -90,6 +93,23 @@ struct Machine {
         case .raise:
             let message = try printed(try pop())
             throw TemplateError(code: "template_raised", message: String(decoding: message.bytes, as: UTF8.self))
+        case .namespace:
+            guard namespaces.count < Self.maximumNamespaces else {
+                throw .limit("it makes more than \(Self.maximumNamespaces) namespaces")
+            }
+            namespaces.append([:])
+            try push(.namespace(namespaces.count - 1))
+        case .setPart:
+            let part = try pop()
+            guard case .namespace(let number)? = stack.last else {
+                throw .failed(line, "'\(names[operand])' can be set of a namespace only")
+            }
+            namespaces[number][names[operand]] = part
+        case .drop: _ = try pop()
+        case .method:
+            let argument = operand & 1 == 0 ? nil : try pop()
+            try push(called(ValueMethod.allCases[operand / 2], try pop(), argument))
+        case .reverse: try push(reversed(try pop()))
         default:
             let right = try pop()
             try push(result(instruction.operation, try pop(), right))

@@ -60,13 +60,16 @@ struct MarkedText {
     }
 
     /// Without the whitespace around it, as Python's `str.strip` understands whitespace.
-    var trimmed: MarkedText {
+    var trimmed: MarkedText { stripped(left: true, right: true, of: Self.isSpace) }
+
+    /// Without the characters of a kind at its ends.
+    func stripped(left: Bool, right: Bool, of matches: (Unicode.Scalar) -> Bool) -> MarkedText {
         let text = String(decoding: bytes, as: UTF8.self).unicodeScalars
         // Bytes that are not UTF-8 count as they were repaired, so a text of those is returned as it is.
         guard text.reduce(0, { $0 + UTF8.width($1) }) == bytes.count else { return self }
-        let leading = text.prefix(while: Self.isSpace).reduce(0) { $0 + UTF8.width($1) }
+        let leading = left ? text.prefix(while: matches).reduce(0) { $0 + UTF8.width($1) } : 0
         guard leading < bytes.count else { return MarkedText() }
-        let trailing = text.reversed().prefix(while: Self.isSpace).reduce(0) { $0 + UTF8.width($1) }
+        let trailing = right ? text.reversed().prefix(while: matches).reduce(0) { $0 + UTF8.width($1) } : 0
         return self[leading..<bytes.count - trailing]
     }
 

@@ -16,6 +16,8 @@ enum Value {
     case list([Value], depth: Int)
     case message(ChatMessage)
     case loop(index: Int, count: Int)
+    /// By its number: its parts can be set, and all who hold it see that.
+    case namespace(Int)
 
     /// What an `if` makes of it.
     var isTrue: Bool {
@@ -25,7 +27,7 @@ enum Value {
         case .integer(let value): value != 0
         case .text(let text): !text.bytes.isEmpty
         case .list(let items, _): !items.isEmpty
-        case .message, .loop: true
+        case .message, .loop, .namespace: true
         }
     }
 
@@ -54,6 +56,7 @@ enum Value {
         case .list: "a list"
         case .message: "a message"
         case .loop: "a loop"
+        case .namespace: "a namespace"
         }
     }
 
@@ -65,7 +68,7 @@ enum Value {
         case .boolean(let value): MarkedText(value ? "True" : "False")
         case .integer(let value): MarkedText(String(value))
         case .text(let text): text
-        case .list, .message, .loop: nil
+        case .list, .message, .loop, .namespace: nil
         }
     }
 

@@ -1,7 +1,7 @@
 // Byte-pair merging of one word: of all neighbours that can be merged, the pair of lowest rank first, the
 // leftmost of equals, until none is left. The word is a linked list in an array and the candidates are a heap,
 // so a megabyte without a blank takes n log n steps, not n². A candidate whose pair has changed since is
-// recognised by its rank (ranks are unique to pairs) and skipped.
+// recognised by its rank and skipped; should the new pair have the same one, it is as good a candidate.
 
 /// Merges words; its buffers are used again from word to word.
 struct PairMerger {
@@ -24,15 +24,20 @@ struct PairMerger {
 
     /// Appends the tokens of the word `text[start..<end]`.
     mutating func merge(_ text: [UInt8], from start: Int, to end: Int, into tokens: inout [Int32]) {
-        nodes.removeAll(keepingCapacity: true)
-        for index in start..<end {
-            let token = tables.word(tables.layout.byteTokens + 4 * Int(text[index]))
-            let position = Int32(index - start)
-            nodes.append(
-                Node(
-                    token: token, rank: .max, merged: 0, previous: position - 1,
-                    next: index + 1 < end ? position + 1 : -1))
-        }
+        for index in start..<end { begin(with: tables.byte(text[index])) }
+        finish(into: &tokens)
+    }
+
+    /// Adds a token to the word that `finish` will merge.
+    mutating func begin(with token: UInt32) {
+        let position = Int32(nodes.count)
+        nodes.append(Node(token: token, rank: .max, merged: 0, previous: position - 1, next: position + 1))
+    }
+
+    /// Merges the tokens of the word and appends what comes of them.
+    mutating func finish(into tokens: inout [Int32]) {
+        defer { nodes.removeAll(keepingCapacity: true) }
+        if let last = nodes.indices.last { nodes[last].next = -1 }
         for index in nodes.indices { rate(index) }
         while let index = popLowest() { join(index) }
         var index = nodes.isEmpty ? -1 : 0

@@ -1,11 +1,9 @@
-// The Qwen2 expression as a scanner, one branch after the other in the expression's own order:
-//   (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]*
-//   | \s*[\r\n]+ | \s+(?!\S) | \s+
-// It never looks back before the word it is in, and every byte is looked at a bounded number of times, so
-// the time is linear. It reads valid UTF-8 only: the caller has repaired the text.
+// What the scanners of the known expressions share. A scanner never looks back before the word it is in, and every byte
+// is looked at a bounded number of times, so the time is linear. It reads valid UTF-8 only: the caller has repaired the
+// text.
 
-/// What the expression distinguishes.
-private enum CharacterKind {
+/// What the expressions distinguish.
+enum CharacterKind {
     case letter, number, newline, blank, other
 
     /// - Parameter scalar: any scalar; `blank` is `\s` without CR and LF.
@@ -30,6 +28,9 @@ private enum CharacterKind {
         default: self = properties.isWhitespace ? .blank : .other
         }
     }
+
+    /// `\s`.
+    var isWhitespace: Bool { self == .blank || self == .newline }
 }
 
 extension PreTokenizer {
@@ -37,79 +38,20 @@ extension PreTokenizer {
     /// - Parameter text: valid UTF-8 in `start..<end`, which must not be empty.
     func wordEnd(in text: [UInt8], from start: Int, to end: Int) -> Int {
         switch self {
-        case .qwen2: QwenScanner(text: text, end: end).wordEnd(from: start)
+        case .qwen2: WordScanner(text: text, end: end).qwen2WordEnd(from: start)
+        case .gpt2: WordScanner(text: text, end: end).gpt2WordEnd(from: start)
+        case .metaspace: end
         }
     }
 }
 
-private struct QwenScanner {
+/// A look at the words of a text.
+struct WordScanner {
     let text: [UInt8]
     let end: Int
 
-    func wordEnd(from start: Int) -> Int {
-        if let contraction = contractionEnd(from: start) { return contraction }
-        let (kind, next) = character(at: start)
-        switch kind {
-        case .letter:
-            return run(from: next) { $0 == .letter }
-        case .number:
-            return next
-        case .blank, .other:
-            // [^\r\n\p{L}\p{N}]?\p{L}+: one leading character may be anything but a newline or a number.
-            if next < end, character(at: next).kind == .letter { return run(from: next) { $0 == .letter } }
-            if kind == .other { return punctuationEnd(from: next) }
-            if text[start] == 0x20, next < end, character(at: next).kind == .other {
-                return punctuationEnd(from: next)
-            }
-            return whitespaceEnd(from: start)
-        case .newline:
-            return whitespaceEnd(from: start)
-        }
-    }
-
-    /// The rest of `[^\s\p{L}\p{N}]+[\r\n]*` after its first character.
-    private func punctuationEnd(from start: Int) -> Int {
-        run(from: run(from: start) { $0 == .other }) { $0 == .newline }
-    }
-
-    /// `\s*[\r\n]+|\s+(?!\S)|\s+`: up to the last newline of the run; else all of it at the end of the text;
-    /// else all but the last blank, which belongs to the word after it.
-    private func whitespaceEnd(from start: Int) -> Int {
-        var position = start
-        var last = start
-        var afterNewline: Int?
-        while position < end {
-            let (kind, next) = character(at: position)
-            guard kind == .blank || kind == .newline else { break }
-            last = position
-            position = next
-            if kind == .newline { afterNewline = next }
-        }
-        if let afterNewline { return afterNewline }
-        return position == end || last == start ? position : last
-    }
-
-    /// `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll`, `'d` without regard to case; ſ folds to s.
-    private func contractionEnd(from start: Int) -> Int? {
-        guard text[start] == 0x27, start + 1 < end else { return nil }
-        let first = text[start + 1] | 0x20
-        switch first {
-        case UInt8(ascii: "s"), UInt8(ascii: "t"), UInt8(ascii: "m"), UInt8(ascii: "d"):
-            return text[start + 1] < 0x80 ? start + 2 : nil
-        default: break
-        }
-        guard start + 2 < end else { return nil }
-        if text[start + 1] == 0xC5, text[start + 2] == 0xBF { return start + 3 }
-        let second = text[start + 2] | 0x20
-        switch (first, second) {
-        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")),
-            (UInt8(ascii: "l"), UInt8(ascii: "l")):
-            return start + 3
-        default: return nil
-        }
-    }
-
-    private func run(from start: Int, while matches: (CharacterKind) -> Bool) -> Int {
+    /// Where the characters of some kinds end that begin at `start`.
+    func run(from start: Int, while matches: (CharacterKind) -> Bool) -> Int {
         var position = start
         while position < end {
             let (kind, next) = character(at: position)
@@ -120,7 +62,7 @@ private struct QwenScanner {
     }
 
     /// The kind of the character at `position`, and where the next one begins.
-    private func character(at position: Int) -> (kind: CharacterKind, next: Int) {
+    func character(at position: Int) -> (kind: CharacterKind, next: Int) {
         let first = text[position]
         if first < 0x80 { return (CharacterKind(UInt32(first)), position + 1) }
         let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2

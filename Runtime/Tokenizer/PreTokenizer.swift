@@ -1,5 +1,5 @@
 // Before pairs are merged, text is cut into words. Models write the rule as a regular expression; here each
-// known expression is a scanner by hand (`PreTokenizer+Scan.swift`), because a general engine would be the
+// known expression is a scanner by hand (`WordScanner+….swift`), because a general engine would be the
 // largest and slowest parser in the sandbox. An expression that is not known is refused at import: a cut
 // that is almost right gives ids that are almost right, which nobody would notice.
 
@@ -8,6 +8,11 @@ public enum PreTokenizer: UInt32, Sendable, Hashable {
     /// Qwen2 and its descendants: contractions, letters with one leading character, single digits,
     /// punctuation with trailing newlines, blanks.
     case qwen2 = 1
+    /// GPT-2 and its descendants, OLMoE among them: contractions, letters, numbers, punctuation, each with a blank
+    /// before it; blanks.
+    case gpt2 = 2
+    /// SentencePiece: not at all, but blanks are written as "▁", and characters without a token as bytes.
+    case metaspace = 3
 
     /// The regular expression of `qwen2` as `tokenizer.json` writes it.
     public static let qwen2Expression =
@@ -26,15 +31,18 @@ public enum PreTokenizer: UInt32, Sendable, Hashable {
     /// The scanner for the `tokenizer.ggml.pre` of a GGUF file.
     /// - Throws: `tokenizer_pretokenizer_unsupported`.
     public init(ggufName name: String) throws(TokenizerError) {
-        guard name == "qwen2" else { throw Self.unsupported("'\(Self.excerpt(name))'") }
-        self = .qwen2
+        switch name {
+        case "qwen2": self = .qwen2
+        case "olmo": self = .gpt2
+        default: throw Self.unsupported("'\(Self.excerpt(name))'")
+        }
     }
 
     private static func unsupported(_ what: String) -> TokenizerError {
         TokenizerError(
             code: "tokenizer_pretokenizer_unsupported",
-            message: "pre-tokenizer: \(what) is not supported; the supported one is qwen2, "
-                + "so use a model with the Qwen2 tokenizer")
+            message: "pre-tokenizer: \(what) is not supported; supported are those of Qwen2, OLMoE and Mixtral, "
+                + "so use a model with one of these tokenizers")
     }
 
     private static func excerpt(_ text: String) -> String {

@@ -7,6 +7,7 @@
     private let bytes: UnsafeRawBufferPointer
     let layout: TableLayout
     let preTokenizer: PreTokenizer
+    let blankPrefix: BlankPrefix
     let flags: UInt32
     let bosToken: UInt32?
 
@@ -25,10 +26,16 @@
             throw .damaged("unknown pre-tokenizer \(header(2))")
         }
         self.preTokenizer = preTokenizer
+        guard let blankPrefix = BlankPrefix(rawValue: header(9)) else {
+            throw .damaged("unknown blank before text \(header(9))")
+        }
+        self.blankPrefix = blankPrefix
         layout = TableLayout(
-            vocabulary: Int(header(3)), added: Int(header(5)), merges: Int(header(6)), pool: Int(header(7)))
+            vocabulary: Int(header(3)), added: Int(header(5)), merges: Int(header(6)), pool: Int(header(7)),
+            characters: Int(header(8)))
         guard layout.vocabulary <= TableLayout.maximumTokens, layout.added <= TableLayout.maximumAdded,
-            layout.merges <= TableLayout.maximumMerges, layout.pool <= TableLayout.maximumPool, layout.total == count
+            layout.merges <= TableLayout.maximumMerges, layout.pool <= TableLayout.maximumPool,
+            layout.characters <= TableLayout.maximumCharacters, layout.total == count
         else { throw .damaged("\(count) bytes do not fit their own counts") }
         bosToken = header(4) == TableLayout.none ? nil : header(4)
         if let bosToken, bosToken >= layout.vocabulary { throw .damaged("no token \(bosToken) to begin with") }
@@ -36,6 +43,7 @@
         try checkStarts(layout.tokenStarts, limit: layout.pool, "token")
         try checkStarts(layout.mergeStarts, limit: layout.merges, "merge")
         try checkTokens()
+        try checkCharacters()
     }
 
     private func checkStarts(_ section: Int, limit: Int, _ what: String) throws(TokenizerError) {
@@ -66,6 +74,17 @@
         }
     }
 
+    private func checkCharacters() throws(TokenizerError) {
+        var least: UInt32 = 0
+        for character in 0..<layout.characters {
+            let row = layout.characterRows + 8 * character
+            guard word(row) >= least, Unicode.Scalar(word(row)) != nil, word(row + 4) < layout.vocabulary else {
+                throw .damaged("character \(character) is none or names no token")
+            }
+            least = word(row) + 1
+        }
+    }
+
     /// The little-endian word at a byte offset.
     func word(_ offset: Int) -> UInt32 { unsafe Self.word(bytes, offset) }
 
@@ -88,6 +107,20 @@
         unsafe precondition(start + range.count <= bytes.count)
         return unsafe Array(bytes[start..<start + range.count])
     }
+
+    /// The token of a character, if it has one.
+    func character(_ scalar: UInt32) -> UInt32? {
+        var (low, high) = (0, layout.characters)
+        while low < high {
+            let middle = (low + high) / 2
+            if word(layout.characterRows + 8 * middle) < scalar { low = middle + 1 } else { high = middle }
+        }
+        let row = layout.characterRows + 8 * low
+        return low < layout.characters && word(row) == scalar ? word(row + 4) : nil
+    }
+
+    /// The token of a single byte.
+    func byte(_ byte: UInt8) -> UInt32 { word(layout.byteTokens + 4 * Int(byte)) }
 
     /// The merge of two neighbours, if the model has one.
     func merge(_ left: UInt32, _ right: UInt32) -> (rank: UInt32, merged: UInt32)? {

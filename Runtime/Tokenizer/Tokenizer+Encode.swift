@@ -97,6 +97,7 @@ extension Tokenizer {
     }
 
     private func appendWords(of text: [UInt8], _ range: Range<Int>, _ merger: inout PairMerger, _ ids: inout [Int32]) {
+        if tables.preTokenizer == .metaspace { return appendPieces(of: text, range, &merger, &ids) }
         guard tables.flags & TableLayout.normalizesNFC != 0, !text[range].allSatisfy({ $0 < 0x80 }) else {
             return appendWords(ofNormal: text, range, &merger, &ids)
         }

@@ -2,7 +2,7 @@
 // the short list of added tokens; the vocabulary and the merges stay in the mapping, shared by all routers of
 // the model and dropped by the kernel when nobody reads them.
 
-/// A byte-level BPE tokenizer over mapped tables.
+/// A BPE tokenizer over mapped tables.
 @safe public struct Tokenizer {
     /// Ids are below this; some of them may be holes.
     public let vocabularySize: Int
@@ -10,6 +10,8 @@
     public let bosToken: Int32?
     /// Whether the model wants its prompts to begin with `bosToken`. `encode` never adds it.
     public let addsBos: Bool
+    /// Whether a text that begins with a blank is decoded without it: see `UTF8Assembler`.
+    public let dropsFirstBlank: Bool
 
     let tables: TableView
     /// Added tokens looked for first, and those looked for in what is left then.
@@ -45,6 +47,7 @@
         vocabularySize = tables.layout.vocabulary
         bosToken = tables.bosToken.map { Int32($0) }
         addsBos = tables.flags & TableLayout.addsBos != 0
+        dropsFirstBlank = tables.flags & TableLayout.dropsFirstBlank != 0
     }
 
     /// The bytes of a token: part of a text for most, the written form for an added one, nothing for an id

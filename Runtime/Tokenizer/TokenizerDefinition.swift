@@ -33,16 +33,23 @@ public struct AddedToken: Sendable, Hashable {
     }
 }
 
-/// A byte-level BPE tokenizer as a model describes it.
+/// A BPE tokenizer as a model describes it: byte-level, or SentencePiece's.
 public struct TokenizerDefinition: Sendable {
     /// id → vocabulary string in the byte-level alphabet; "" is a hole.
     public var tokens: [String]
     /// Pairs of vocabulary strings, the first to be merged first.
     public var merges: [(String, String)]
+    /// id → score, in place of merges: two neighbours whose joined text is in the vocabulary are merged, the highest
+    /// score first, the leftmost of equals. Empty where there are merges.
+    public var scores: [Float]
     /// Tokens found before words are cut. Ids may lie in `tokens` (with the same text or a hole there) or
     /// after its end.
     public var added: [AddedToken]
     public var preTokenizer: PreTokenizer
+    /// Where SentencePiece text gets a blank in front.
+    public var blankPrefix: BlankPrefix
+    /// Whether a text that begins with a blank is decoded without it.
+    public var dropsFirstBlank: Bool
     /// Whether text is brought to Unicode's composed normal form first.
     public var normalizesNFC: Bool
     public var bosToken: Int?
@@ -50,11 +57,14 @@ public struct TokenizerDefinition: Sendable {
     public var addsBos: Bool
 
     public init(
-        tokens: [String], merges: [(String, String)], added: [AddedToken], preTokenizer: PreTokenizer,
+        tokens: [String], merges: [(String, String)], scores: [Float] = [], added: [AddedToken],
+        preTokenizer: PreTokenizer, blankPrefix: BlankPrefix = .never, dropsFirstBlank: Bool = false,
         normalizesNFC: Bool, bosToken: Int? = nil, addsBos: Bool = false
     ) {
         self.tokens = tokens
         self.merges = merges
+        self.scores = scores
+        (self.blankPrefix, self.dropsFirstBlank) = (blankPrefix, dropsFirstBlank)
         self.added = added
         self.preTokenizer = preTokenizer
         self.normalizesNFC = normalizesNFC

@@ -1,6 +1,7 @@
-// Tokens of a byte-level vocabulary end in the middle of characters, so an answer's bytes are held back until
-// a character is whole. What can never become one turns into U+FFFD as soon as that is certain, one for each
-// maximal part of a sequence: the practice of WHATWG, of Python's errors="replace" and of Swift's String.
+// Tokens of bytes, and of a byte-level vocabulary, end in the middle of characters, so an answer's bytes are held back
+// until a character is whole. What can never become one turns into U+FFFD as soon as that is certain, one for each
+// maximal part of a sequence: the practice of WHATWG, of Python's errors="replace" and of Swift's String. The blank that
+// SentencePiece puts before every text goes again when a text is put together.
 
 /// Turns bytes that arrive in pieces into valid UTF-8 that leaves in pieces.
 public struct UTF8Assembler: Sendable {
@@ -10,10 +11,13 @@ public struct UTF8Assembler: Sendable {
     private var needed = 0
     /// What the next byte may be.
     private var allowed: ClosedRange<UInt8> = 0x80...0xBF
+    /// Whether the next byte is left out if it is a blank.
+    private var dropsBlank: Bool
 
     private static let replacement: [UInt8] = [0xEF, 0xBF, 0xBD]
 
-    public init() {}
+    /// - Parameter dropsFirstBlank: whether a blank at the text's beginning is left out.
+    public init(dropsFirstBlank: Bool = false) { dropsBlank = dropsFirstBlank }
 
     /// Whether bytes wait for the rest of their character.
     public var isHoldingBack: Bool { needed > 0 }
@@ -24,6 +28,10 @@ public struct UTF8Assembler: Sendable {
         var out: [UInt8] = []
         out.reserveCapacity(bytes.count + 3)
         for byte in bytes {
+            if dropsBlank {
+                dropsBlank = false
+                if byte == 0x20 { continue }
+            }
             if needed > 0 {
                 if allowed.contains(byte) {
                     pending.append(byte)
@@ -41,7 +49,7 @@ public struct UTF8Assembler: Sendable {
     }
 
     /// Ends the text.
-    /// - Returns: U+FFFD if a character was left unfinished, else nothing. The assembler is as new.
+    /// - Returns: U+FFFD if a character was left unfinished, else nothing. What is pushed then goes on behind it.
     public mutating func finish() -> [UInt8] {
         defer { reset() }
         return needed > 0 ? Self.replacement : []

@@ -4,16 +4,19 @@
 
 /// How a model is to be deployed.
 public struct DeployOptions: WireMessage, Equatable {
+    /// The template's file in a model's folder; given beside other files it stands for the one that they have.
+    public static let chatTemplateFile = "chat_template.jinja"
+
     public var name: String
     /// Experts of one layer in a function; 0 means all.
     public var expertsPerFunction: UInt32
     /// Layers in a function; 0 means all.
     public var layersPerFunction: UInt32
-    /// `f32`, `f16`, `bf16`, `q8_0`, `q4_0`, or empty: keep what the source has.
+    /// `f32`, `f16`, `bf16`, `q8_0`, `q6_k`, `q4_k`, `q4_0`, or empty: keep what the source has.
     public var quantize: String
     /// Longest sequence in tokens; 0: the model's own.
     public var context: UInt32
-    /// `f32` or `f16`.
+    /// `f32`, `f16` or `q8_0`.
     public var kvType: String
     /// Produce each shard into the digest first and write only what the store lacks.
     public var probe: Bool

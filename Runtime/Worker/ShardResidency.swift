@@ -19,6 +19,8 @@ final class ShardResidency: @unchecked Sendable {
     /// To node; a message is sent whole by whichever thread.
     private let channel: Int32
     private let isLocked: Bool
+    /// Of the header alone, if that was read.
+    private var headerBytes = 0
     /// 1: node was asked for room since the pages were dropped.
     private let asked = FutexWord()
 
@@ -101,17 +103,21 @@ final class ShardResidency: @unchecked Sendable {
         while true {
             let bytes = UnsafeRawBufferPointer(start: shard.base, count: known)
             let needed = min(ShardView.headerBytes(of: bytes), shard.count)
-            if needed <= known { return }
+            if needed <= known {
+                headerBytes = known
+                return
+            }
             guard locum_populate(shard.base, needed) == 0 else { throw unreadable() }
             known = needed
         }
     }
 
-    /// Once nothing of the header is needed any more: lets go of it, so that the whole shard is read in large pages later.
+    /// Once nothing of the header is needed any more: lets go of it, so that the whole shard is read in large pages later. What
+    /// else of the file is in memory stays there.
     func letGoOfHeader(_ file: Descriptor) {
         guard status.shardState == LOCUM_SHARD_ABSENT else { return }
         _ = locum_unmap_pages(shard.base, shard.count)
-        posix_fadvise(file.raw, 0, 0, POSIX_FADV_DONTNEED)
+        posix_fadvise(file.raw, 0, off_t(headerBytes), POSIX_FADV_DONTNEED)
         locum_expect_large_pages(shard.base, shard.count)
     }
 

@@ -2,12 +2,13 @@
 // them one after another. Nothing is believed, and nothing larger than a run of rows is in memory.
 public import FunctionModel
 import Shard
+import Wire
 
 /// The model importer.
 public enum ModelImport {
     /// Turns a model into shards.
     /// - Parameters:
-    ///   - sources: a folder's files (config.json, tokenizer.json, …, model.safetensors), or one GGUF file.
+    ///   - sources: a folder's files (config.json, tokenizer.json, …, model.safetensors), or a GGUF file or its parts.
     ///   - sink: takes the shards.
     ///   - progress: bytes done, bytes in all, and the name of the function at work.
     /// - Returns: what was made, functions in the order of their shards' indices.
@@ -86,20 +87,20 @@ public enum ModelImport {
         return files
     }
 
-    /// Decides by what is there: a config.json makes a Hugging Face folder, else one GGUF file is meant.
+    /// Decides by what is there: a config.json makes a Hugging Face folder, else a GGUF file is meant.
     private static func load(_ files: [String: SourceFile]) throws(ImportError) -> LoadedModel {
         if files["config.json"] != nil { return try HFModel.load(files) }
-        let gguf = files.values.filter { $0.name.hasSuffix(".gguf") || files.count == 1 }
-        guard let file = gguf.first, gguf.count == 1 else {
+        let models = files.values.filter { $0.name != DeployOptions.chatTemplateFile }
+        let gguf = models.filter { $0.name.hasSuffix(".gguf") || models.count == 1 }
+        guard !gguf.isEmpty else {
             throw ImportError(
                 .notAModel,
                 files.isEmpty
                     ? "the folder is empty; name a folder with config.json and model.safetensors, or a .gguf file"
-                    : gguf.isEmpty
-                        ? "neither config.json nor a .gguf file is among the \(files.count) files "
-                            + "(\(files.keys.sorted().prefix(3).joined(separator: ", "))); name a model's folder"
-                        : "\(gguf.count) GGUF files are in the folder; name the one you mean")
+                    : "neither config.json nor a .gguf file is among the \(files.count) files "
+                        + "(\(files.keys.sorted().prefix(3).joined(separator: ", "))); name a model's folder")
         }
-        return try GGUFModel.load(file)
+        return try GGUFModel.load(
+            gguf.sorted { $0.name < $1.name }, template: try LoadedModel.ChatTemplate(among: files))
     }
 }

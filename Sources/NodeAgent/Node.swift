@@ -139,7 +139,6 @@ public final class Node {
             sayHello()
             reportReady()
         }
-        deployments.onLaunch = { [unowned self] in cgroup?.takeImport($0) }
         let instancesDied = zygotes.onDeath
         zygotes.onDeath = { [unowned self] ids, reason in
             if state == .running { log(reason) }
@@ -163,6 +162,7 @@ public final class Node {
         }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
         broker.ask = { [unowned self] in tellControl($0) }
+        deployments.onLaunch = { [unowned self] in cgroup?.takeImport($0) }
         deployments.tell = { [unowned self] in tellControl($0) }
         verifier.isUsed = { [unowned self] in instances.uses($0) }
     }

@@ -2,28 +2,28 @@
 // memory: residency, prediction, placement. The file is made in pieces of a few megabytes, each from its place
 // alone, by as many threads as there are cores; nothing of it stays in memory.
 import Dispatch
-public import Kernels
+import Kernels
 import Synchronization
 
 /// A test model to be written. Equal values give equal bytes.
 public struct TestModel: Sendable {
     public let shape: ModelShape
-    public let format: WeightFormat
+    public let mixture: Mixture
     public let dial: RoutingDial
     public let seed: UInt64
 
     /// - Throws: `TestModelError(.badArguments)`
-    public init(shape: ModelShape, format: WeightFormat, dial: RoutingDial, seed: UInt64) throws(TestModelError) {
+    public init(shape: ModelShape, mixture: Mixture, dial: RoutingDial, seed: UInt64) throws(TestModelError) {
         try shape.validate()
         try dial.validate()
-        (self.shape, self.format, self.dial, self.seed) = (shape, format, dial, seed)
+        (self.shape, self.mixture, self.dial, self.seed) = (shape, mixture, dial, seed)
     }
 
-    private var tensors: [TensorSpec] { TensorList.make(shape, format, dial, seed: seed) }
+    private var tensors: [TensorSpec] { TensorList.make(shape, mixture, dial, seed: seed) }
 
     private func header(_ tensors: [TensorSpec]) -> GGUFHeader {
         GGUFHeader(
-            shape, format,
+            shape, mixture.base,
             title: "locum-testmodel \(shape.name), skew \(dial.skew), repetition \(dial.repetition), correlation "
                 + "\(dial.correlation), seed \(seed)",
             tensors)

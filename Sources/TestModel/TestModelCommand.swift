@@ -20,7 +20,7 @@ public struct TestModelCommand: ParsableCommand {
     var out: String?
     @Option(help: "Shape of the model; see --list.") var preset: String?
     @Option(help: "Layers, when not the preset's.") var layers: Int?
-    @Option(help: "F32, F16, BF16, Q8_0 or Q4_0.") var quantize = "Q4_0"
+    @Option(help: "\(Mixture.names).") var quantize = "Q4_0"
     @Option(help: "Zipf exponent of the experts' popularity, 0 to 8: 0 is flat, 0.8 medium, 1.4 strong.")
     var skew = 0.0
     @Option(help: "How much tokens that follow each other choose alike, 0 to 1.") var `repeat` = 0.0
@@ -45,14 +45,14 @@ public struct TestModelCommand: ParsableCommand {
         guard var shape = Preset(rawValue: preset)?.shape else {
             throw ValidationError("--preset \(preset): must be one of \(names).")
         }
-        guard let format = WeightFormat(name: quantize) else {
-            throw ValidationError("--quantize \(quantize): must be one of F32, F16, BF16, Q8_0, Q4_0.")
+        guard let mixture = Mixture(name: quantize) else {
+            throw ValidationError("--quantize \(quantize): must be one of \(Mixture.names).")
         }
         shape.layers = layers ?? shape.layers
         shape.context = context ?? shape.context
         let dial = RoutingDial(skew: skew, repetition: `repeat`, correlation: correlate)
         do throws(TestModelError) {
-            return try TestModel(shape: shape, format: format, dial: dial, seed: seed)
+            return try TestModel(shape: shape, mixture: mixture, dial: dial, seed: seed)
         } catch {
             throw ValidationError(error.message)
         }
@@ -85,7 +85,7 @@ public struct TestModelCommand: ParsableCommand {
     private static func presets() throws -> [String] {
         try Preset.allCases.map { preset in
             let shape = preset.shape
-            let bytes = try TestModel(shape: shape, format: .q4_0, dial: RoutingDial(), seed: 1).byteCount
+            let bytes = try TestModel(shape: shape, mixture: Mixture(.q4_0), dial: RoutingDial(), seed: 1).byteCount
             return "\(shape.name): \(shape.layers) layers, hidden \(shape.hidden), \(shape.experts) experts of "
                 + "\(shape.expertWidth), top-\(shape.expertsPerToken), shared \(shape.sharedWidth), vocabulary "
                 + "\(shape.vocabulary): \(bytes) bytes in Q4_0"

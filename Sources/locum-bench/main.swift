@@ -3,6 +3,7 @@
 //     locum-bench call FUNCTION [--count N]      warm calls of one row, beside bare seqpacket round trips
 //     locum-bench hold FUNCTION…                 acquires the functions (names from standard input with -), calls
 //                                                each once, prints the times, holds them until standard input ends
+//     locum-bench isolation TOKENS               what a process per expert costs a token; see Isolation.swift
 import CLinux
 import Glibc
 import Link
@@ -70,11 +71,12 @@ func bareRoundTrips(_ count: Int) -> [UInt64] {
 
 var arguments = Array(CommandLine.arguments.dropFirst())
 guard let data = getenv("LOCUM_DATA").map({ String(cString: $0) }), arguments.count >= 2 else {
-    fail("usage: LOCUM_DATA=DIR locum-bench call FUNCTION [--count N] | hold FUNCTION…|-")
+    fail("usage: LOCUM_DATA=DIR locum-bench call FUNCTION [--count N] | hold FUNCTION…|- | isolation TOKENS")
 }
 let verb = arguments.removeFirst()
 do {
-    let connection = try InvokeConnection(path: data + "/run/invoke.sock")
+    let socket = data + "/run/invoke.sock"
+    let connection = try InvokeConnection(path: socket)
     switch verb {
     case "call":
         let count = arguments.count == 3 ? Int(arguments[2]) ?? 20_000 : 20_000
@@ -102,6 +104,7 @@ do {
             "{\"functions\": \(links.count), \"acquire_us\": \((acquired - start) / 1000), \"first_call\": \(summary(times))}"
         )
         while readLine() != nil {}
+    case "isolation": try isolation(socket: socket, tokens: Int(arguments[0]) ?? 64)
     default: fail("unknown verb \(verb)")
     }
 } catch { fail("\(error)") }

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -81,10 +80,6 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def shard_of(daemon: Daemon, digest: str) -> Path:
-    return next((daemon.data / "shards").rglob(f"{digest}*"))
-
-
 def drop(path: Path):
     """Out of the page cache; nothing may have it mapped."""
     file = os.open(path, os.O_RDONLY)
@@ -112,7 +107,7 @@ def cold_starts(daemon: Daemon):
     """One expert at a time, with a hundred others alive. The end of a process drops its shard's pages, so they are
     read right before each start that is to find them."""
     shards = {
-        f["name"]: shard_of(daemon, f["digest"])
+        f["name"]: daemon.shard(f)
         for f in daemon.json("describe", "tales")["functions"] if f["runtime"] == "expert"}
     names = list(shards)
     kept, cold = names[:100], names[100:150]
@@ -173,24 +168,13 @@ def idle(daemon: Daemon):
     note("idle: CPU time in 60 s", cpu_seconds(pids) - before, "s", 0.1)
 
 
-def request_seconds(daemon: Daemon, model: str, tokens: int) -> float:
-    """A whole answer of so many tokens, never ending early, not streamed: what a client waits for it."""
-    body = {"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        daemon.url + "/v1/completions", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    begin = time.perf_counter()
-    with urllib.request.urlopen(request) as answer:
-        assert json.load(answer)["usage"]["completion_tokens"] == tokens
-    return time.perf_counter() - begin
-
-
 def decode(daemon: Daemon) -> dict[str, float]:
     """Tokens after the first: the time of 401 less the time of 1, in turns, so that both see the same machine."""
     rates: dict[str, list[float]] = {"tales": [], "tales-all": []}
     for _ in range(9):
         for model, into in rates.items():
-            request_seconds(daemon, model, 401)
-            into.append(400 / (request_seconds(daemon, model, 401) - request_seconds(daemon, model, 1)))
+            daemon.answer_seconds(model, PROMPT, 401)
+            into.append(400 / (daemon.answer_seconds(model, PROMPT, 401) - daemon.answer_seconds(model, PROMPT, 1)))
     for model, name in (("tales", "1 expert per function"), ("tales-all", "a layer's experts in one")):
         values = sorted(rates[model])
         note(f"decode tales-moe Q8_0, 2 threads, {name}", statistics.median(values), "tokens/s", spread=[values[0], values[-1]])

@@ -4,14 +4,11 @@
     LOCUM_BIN=bin python Tests/Benchmarks/isa.py m6.gguf avx2 avx512
 """
 
-import json
 import os
 import random
 import statistics
 import sys
 import tempfile
-import time
-import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,17 +19,9 @@ STARTS, REQUESTS, TOKENS, PROMPT = 2, 3, 100, 512
 chance = random.Random(1)
 
 
-def seconds(daemon: Daemon, prompt: int, tokens: int) -> float:
-    """Of an answer to a prompt of random tokens, which no cache has seen."""
-    body = {
-        "model": "m", "prompt": [chance.randrange(1000, 100_000) for _ in range(prompt)], "max_tokens": tokens,
-        "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        daemon.url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    begin = time.monotonic()
-    with urllib.request.urlopen(request, timeout=600) as answer:
-        answer.read()
-    return time.monotonic() - begin
+def prompt(tokens: int) -> list[int]:
+    """Random tokens, which no cache has seen."""
+    return [chance.randrange(1000, 100_000) for _ in range(tokens)]
 
 
 def main():
@@ -46,11 +35,11 @@ def main():
                     assert daemon.status()["sandbox"]["kernels"] == path, f"this processor has no {path}"
                     if not daemon.json("list"):
                         daemon.deploy(Path(model), "--name", "m", "--experts-per-function", "1")
-                    seconds(daemon, PROMPT, TOKENS)
+                    daemon.answer_seconds("m", prompt(PROMPT), TOKENS)
                     for _ in range(REQUESTS):
-                        first = seconds(daemon, 16, 1)
-                        rates[path, "decode"].append(TOKENS / (seconds(daemon, 16, TOKENS + 1) - first))
-                        rates[path, "prefill"].append(PROMPT / seconds(daemon, PROMPT, 1))
+                        first = daemon.answer_seconds("m", prompt(16), 1)
+                        rates[path, "decode"].append(TOKENS / (daemon.answer_seconds("m", prompt(16), TOKENS + 1) - first))
+                        rates[path, "prefill"].append(PROMPT / daemon.answer_seconds("m", prompt(PROMPT), 1))
     for (path, what), values in sorted(rates.items(), key=lambda entry: entry[0][1]):
         print(f"{what:8} {path:8} {statistics.median(values):7.1f} tokens/s ({min(values):.1f} to {max(values):.1f})")
 

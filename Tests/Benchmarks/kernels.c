@@ -76,7 +76,8 @@ static uint8_t *pack(lk_format format, size_t copies) {
 
 int main(int argc, char **argv) {
     static const struct { lk_format format; const char *name; } formats[] = {
-        {LK_F32, "f32"}, {LK_F16, "f16"}, {LK_BF16, "bf16"}, {LK_Q8_0, "q8_0"}, {LK_Q4_0, "q4_0"}};
+        {LK_F32, "f32"}, {LK_F16, "f16"}, {LK_BF16, "bf16"}, {LK_Q8_0, "q8_0"}, {LK_Q4_0, "q4_0"}, {LK_Q4_1, "q4_1"},
+        {LK_Q5_0, "q5_0"}, {LK_Q5_1, "q5_1"}, {LK_Q4_K, "q4_k"}, {LK_Q5_K, "q5_k"}, {LK_Q6_K, "q6_k"}};
     static const int batches[] = {1, 4, 16, LARGEST_BATCH};
     FILE *json = argc > 1 ? fopen(argv[1], "w") : NULL;
     if (argc > 1 && json == NULL) {

@@ -31,6 +31,7 @@ from memory_plot import plot  # noqa: E402
 from memory_runs import Run, Store, llama_run, locum_run  # noqa: E402
 
 SKEWS = {"flat": 0.0, "medium": 0.8, "strong": 1.4}
+SHARES = (1.25, 0.75, 0.5, 0.25)
 
 
 class Bench:
@@ -100,23 +101,31 @@ class Bench:
             rates.append(1 / max(1 / store.full_rate, reading))
         return rates
 
-    def alone(self, skew: str, store: Store, share: float):
-        """Locum by itself with `share` of the experts' bytes beside what is always in memory."""
-        budget = store.fixed_bytes + int(store.all_expert_bytes * share)
-        ours, plans = [], []
+    def alone(self, skew: str, store: Store):
+        """Locum by itself with shares of the experts' bytes beside what is always in memory, in turns, so that all shares
+        see the same minutes of the machine. The first has room for everything: what the others are compared with."""
+        budgets = {share: store.fixed_bytes + int(store.all_expert_bytes * share) for share in SHARES}
+        runs: dict[float, list[Run]] = {share: [] for share in SHARES}
+        plans: dict[float, list[float]] = {share: [] for share in SHARES}
         for seed in range(self.repeats):
-            plans.append(store.plan(budget))
-            ours.append(locum_run(store, self.tokens, [seed], budget=budget, warm=True))
-        more = {"plan_tokens_per_second": statistics.median(plans)}
-        for policy in ("lru", "locum", "belady"):
-            if store.traces:
-                more[f"{policy}_hit_rate"] = store.replay(store.traces[0], policy, budget)["hit_rate"]
-        full = store.full_rate
-        rate = statistics.median([r.rate for r in ours if r.rate] or [0])
-        self.row(
-            f"{skew}, {share:.0%} of the experts", budget, ours, None, self.bounds(store, budget), routing=skew,
-            memory="--memory", start="warm", of_plan=rate / more["plan_tokens_per_second"],
-            of_full=rate / full if full else None, **more)
+            for turn in range(len(SHARES)):
+                share = SHARES[(seed + turn) % len(SHARES)]
+                plans[share].append(store.plan(budgets[share]))
+                runs[share].append(locum_run(store, self.tokens, [seed], budget=budgets[share], warm=True))
+        whole = runs[SHARES[0]]
+        store.full_rate = statistics.median([run.rate for run in whole if run.rate] or [0])
+        for share, ours in runs.items():
+            budget = budgets[share]
+            more = {"plan_tokens_per_second": statistics.median(plans[share])}
+            for policy in ("lru", "locum", "belady"):
+                if store.traces:
+                    more[f"{policy}_hit_rate"] = store.replay(store.traces[0], policy, budget)["hit_rate"]
+            shares = [run.rate / full.rate for run, full in zip(ours, whole) if run.rate and full.rate]
+            rate = statistics.median([run.rate for run in ours if run.rate] or [0])
+            self.row(
+                f"{skew}, {share:.0%} of the experts", budget, ours, None, self.bounds(store, budget), routing=skew,
+                memory="--memory", start="warm", of_plan=rate / more["plan_tokens_per_second"],
+                of_full=statistics.median(shares) if shares else None, **more)
 
     def prediction(self):
         """The embedded model, trained, at half of its experts: guesses on, off and useless."""
@@ -145,10 +154,9 @@ class Bench:
                 continue
             with Store(self.folder / f"data-{skew}", self.model(skew), skew) as store:
                 store.record(self.tokens, self.repeats)
-                if skew != "medium":
+                if skew != "medium" and "alone" not in only:
                     self.side_by_side(skew, store, 0.5)
-                for share in (1.25, 0.75, 0.5, 0.25):
-                    self.alone(skew, store, share)
+                self.alone(skew, store)
             self.model(skew).unlink()
         if not only or "prediction" in only.split(","):
             self.prediction()
@@ -199,7 +207,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true", help="a model of 1 GB, fewer tokens, one run of each")
-    parser.add_argument("--only", default="", help="flat, medium, strong or prediction; several with commas")
+    parser.add_argument("--only", default="", help="flat, medium, strong or prediction; several with commas; and alone: not beside llama.cpp")
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--folder", type=Path, help="where models and data go (some 10 GB); default: a temporary one")

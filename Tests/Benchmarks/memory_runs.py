@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -206,7 +207,7 @@ class Store:
             for seed in range(requests):
                 self._record(daemon, tokens, seed)
                 rates.append(Run().timed(request(daemon.url, tokens, seed), tokens).rate)
-        self.full_rate, self.warmup = max(rates), tokens - 1
+        self.full_rate, self.warmup = statistics.median(rates), tokens - 1
         if self.traces:
             told = self.replay(self.traces[0], "lru", 1 << 40)
             self.fixed_bytes = told["memory_bytes"] - told["shard_bytes"]

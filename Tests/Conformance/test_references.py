@@ -14,7 +14,10 @@ CASES = [
     ("qwen2moe-norm", NANO / "qwen2moe-norm", "qwen2moe-norm.F32"),
     ("kquant", NANO / "kquant-qwen2moe", "kquant-qwen2moe.F32"),
     *[(f"gguf-{q.lower()}", NANO / f"gguf/qwen2moe.{q}.gguf", f"qwen2moe.{q}") for q in ("F32", "F16", "Q8_0", "Q4_0")],
-    *[(f"kq-{q.lower()}", NANO / f"gguf/kquant-qwen2moe.{q}.gguf", f"kquant-qwen2moe.{q}") for q in ("Q8_0", "Q4_0")],
+    *[(m, NANO / m, f"{m}.F32") for m in ("qwen3moe", "mixtral", "olmoe")],
+    *[(f"gguf-{n.lower().replace('.', '-')}", NANO / f"gguf/{n}.gguf", n) for n in ("qwen3moe.Q4_0", "mixtral.Q8_0", "olmoe.Q8_0")],
+    *[(f"kq-{q.lower()}", NANO / f"gguf/kquant-qwen2moe.{q}.gguf", f"kquant-qwen2moe.{q}")
+      for q in ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")],
 ]
 
 

@@ -1,6 +1,7 @@
 // The stream from node, in pieces as the kernel likes to hand it over, and lying.
 import NIOCore
 import NIOEmbedded
+import SeededRandom
 import Testing
 import Wire
 
@@ -20,7 +21,7 @@ import Wire
             NodeEvent.verified(request: $0, intact: $0 % 2 == 0, message: String(repeating: "x", count: Int($0) * 7))
         }
         let bytes = frames(events)
-        var random = SeededRandom(state: 1)
+        var random = SplitMix64(1)
         for _ in 0..<20 {
             let channel = EmbeddedChannel(handler: ByteToMessageHandler(NodeEventDecoder()))
             var rest = bytes[...]

@@ -1,6 +1,7 @@
 // The parts that do no I/O, by example and by simulation.
 import FunctionModel
 import Scheduler
+import SeededRandom
 import Testing
 import Wire
 
@@ -99,7 +100,7 @@ import Wire
     func idleSimulation() throws {
         let timeout = Duration.milliseconds(500)
         let policy = IdlePolicy(fixed: timeout)
-        var random = SeededRandom(state: 42)
+        var random = SplitMix64(42)
         var table = InstanceTable()
         var lastUse: [UInt64: Duration] = [:]
         var busyUntil: [UInt64: Duration] = [:]
@@ -165,18 +166,6 @@ import Wire
         #expect(NearestNames.of("tales-mo", among: names) == ["tales-moe"])
         #expect(NearestNames.of("qwne", among: names) == ["qwen"])
         #expect(NearestNames.of("llama-405b", among: names).isEmpty)
-    }
-}
-
-/// SplitMix64: the same numbers in every run.
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }
 

@@ -2,6 +2,7 @@
 import FunctionModel
 import GRDB
 import Glibc
+import SeededRandom
 import Testing
 
 @testable import ControlStore
@@ -40,7 +41,7 @@ import Testing
             let path = "\(folder)/registry.sqlite"
             let models = try made(path)
             let sound = try bytes(path)
-            var random = SeededGenerator(state: 7)
+            var random = SplitMix64(7)
             var refused = 0
             for _ in 0..<150 {
                 var damaged = sound
@@ -173,17 +174,5 @@ import Testing
             #expect(
                 try registry.queue.read { try Int.fetchOne($0, sql: "PRAGMA user_version") } == SQLiteRegistry.schema)
         }
-    }
-}
-
-/// SplitMix64: the same damage in every run.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

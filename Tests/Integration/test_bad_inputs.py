@@ -93,7 +93,7 @@ FOLDERS = {
     "a width that does not divide": (edit_json("config.json", lambda c: c.update(num_attention_heads=5)), "config.json"),
     "more chosen experts than there are": (edit_json("config.json", lambda c: c.update(num_experts_per_tok=99)), "experts per token"),
     "another activation": (edit_json("config.json", lambda c: c.update(hidden_act="gelu")), "hidden_act"),
-    "rotary scaling": (edit_json("config.json", lambda c: c.update(rope_scaling={"type": "yarn", "factor": 4.0})), "rope_scaling"),
+    "rotary scaling": (edit_json("config.json", lambda c: c.update(rope_scaling={"type": "longrope", "factor": 4.0})), "rope_scaling"),
     "the vocabulary is a lie": (edit_json("config.json", lambda c: c.update(vocab_size=51200)), "embed_tokens"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "safetensors"),
     "weights cut in half": (cut("model.safetensors", 0.5), "model.safetensors"),

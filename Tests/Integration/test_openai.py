@@ -242,4 +242,3 @@ def test_a_full_queue_is_429_with_a_time_to_wait(tales):
     # Those who hung up are in nobody's way, once that was noticed.
     body = {"model": "tales-moe", "prompt": "Once", "max_tokens": 1}
     wait_for(lambda: post(tales, "/v1/completions", body)[0] == 200, 10, "room for others")
-

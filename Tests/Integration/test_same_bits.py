@@ -12,7 +12,10 @@ KERNELS = {"scalar"} | {
         "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}}.items()
     if flags <= FLAGS}
 PROMPT = list(range(3, 150, 2))
-SOURCES = {"f32": NANO / "gguf/qwen2moe.F32.gguf", "q8_0": NANO / "gguf/qwen2moe.Q8_0.gguf"}
+SOURCES = {
+    "f32": NANO / "gguf/qwen2moe.F32.gguf", "q8_0": NANO / "gguf/qwen2moe.Q8_0.gguf",
+    "q4_k_m": NANO / "gguf/kquant-qwen2moe.Q4_K_M.gguf", "qwen3moe": NANO / "qwen3moe",
+    "mixtral": NANO / "gguf/mixtral.Q8_0.gguf", "olmoe": NANO / "olmoe"}
 
 
 def ask(daemon, model, prompt=PROMPT, stream=False, seed=7, tokens=40):

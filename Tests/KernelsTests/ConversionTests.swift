@@ -1,6 +1,7 @@
 // Plain rows: widening, rounding, quantising, checking. Rounding is checked over every F16 value and against
 // the compiler's own conversions; the quantisers against their definitions.
 import Kernels
+import SeededRandom
 import Testing
 
 private func bytes(_ values: [Float]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
@@ -56,7 +57,7 @@ func halvesRoundToEven() throws {
 
 @Test("Random values narrow to F16 alike on every path", .enabled(if: !otherPaths.isEmpty))
 func f16NarrowsAlike() throws {
-    var source = Source(state: 5)
+    var source = SplitMix64(5)
     for count in [1, 7, 8, 9, 1000] {
         let row = bytes(source.nasty(count, largest: 65000))
         let results = try onEveryPath { try convert(row, .f32, to: .f16, columns: count) }
@@ -90,7 +91,7 @@ func q4QuantizesAsGGML() throws {
 
 @Test("Quantised values lie within half a step of the originals")
 func quantizationErrors() throws {
-    var source = Source(state: 8)
+    var source = SplitMix64(8)
     for (format, steps) in [(WeightFormat.q8_0, Float(127)), (.q4_0, 8)] {
         let values = source.uniform(320, -2...2)
         let row = try convert(bytes(values), .f32, to: format, columns: 320)
@@ -107,8 +108,8 @@ func quantizationErrors() throws {
 
 @Test("Packing with conversion equals converting, then packing", arguments: WeightFormat.allCases)
 func packingConverts(target: WeightFormat) throws {
-    var source = Source(state: 21)
-    let columns = 96
+    var source = SplitMix64(21)
+    let columns = target.columns(96)
     let tileBytes = try #require(target.tileBytes(columns: columns))
     let scratch = Memory(WeightFormat.packScratchFloats(columns: columns) * 4)
     let wide = (0..<11).map { _ in
@@ -139,19 +140,23 @@ func packingConverts(target: WeightFormat) throws {
 @Test("Values that are not finite, or that the format cannot hold, are refused")
 func badWeightsAreRefused() throws {
     for bad in [Float.nan, .infinity, -.infinity] {
-        var values = [Float](repeating: 1, count: 32)
+        var values = [Float](repeating: 1, count: 256)
         values[17] = bad
-        #expect(!isFinite(bytes(values), .f32, columns: 32))
+        #expect(!isFinite(bytes(values), .f32, columns: 256))
         for target in WeightFormat.allCases where target != .f32 {
-            #expect(throws: KernelsError.self) { try convert(bytes(values), .f32, to: target, columns: 32) }
+            #expect(throws: KernelsError.self) { try convert(bytes(values), .f32, to: target, columns: 256) }
         }
     }
-    var large = [Float](repeating: 1, count: 32)
-    large[4] = 1e9
-    for target in [WeightFormat.f16, .q8_0, .q4_0] {
-        let error = #expect(throws: KernelsError.self) { try convert(bytes(large), .f32, to: target, columns: 32) }
-        #expect(error?.code == "kernels.not_finite")
-        #expect(error?.message.contains(target.name) == true)
+    for target in WeightFormat.allCases where target != .f32 && target != .bf16 {
+        for large in [Float(1e9), -3e38] {
+            var values = [Float](repeating: 1, count: 256)
+            values[4] = large
+            let error = #expect(throws: KernelsError.self) {
+                try convert(bytes(values), .f32, to: target, columns: 256)
+            }
+            #expect(error?.code == "kernels.not_finite")
+            #expect(error?.message.contains(target.name) == true)
+        }
     }
     let misfit = #expect(throws: KernelsError.self) {
         let (row, out, scratch) = (Memory(132), Memory(132), Memory(132))
@@ -161,19 +166,23 @@ func badWeightsAreRefused() throws {
     #expect(misfit?.code == "kernels.shape")
 }
 
-@Test("Scales that are not finite are seen", arguments: [WeightFormat.q8_0, .q4_0, .f16, .bf16])
+@Test("Scales that are not finite are seen", arguments: WeightFormat.allCases.filter { $0 != .f32 })
 func badScalesAreSeen(format: WeightFormat) throws {
-    var row = try convert(bytes(Array(repeating: 0.5, count: 64)), .f32, to: format, columns: 64)
-    #expect(isFinite(row, format, columns: 64))
-    let second = row.count / 2
-    (row[second], row[second + 1]) = format == .bf16 ? (0x81, 0x7f) : (0x01, 0x7c)
-    #expect(!isFinite(row, format, columns: 64))
+    let columns = 2 * max(format.blockSize, 32)
+    let row = try convert(bytes(Array(repeating: 0.5, count: columns)), .f32, to: format, columns: columns)
+    #expect(isFinite(row, format, columns: columns))
+    for place in format.isQuantized ? format.scalePlaces : [0] {
+        var bad = row
+        let second = row.count / 2 + place
+        (bad[second], bad[second + 1]) = format == .bf16 ? (0x81, 0x7f) : (0x01, 0x7c)
+        #expect(!isFinite(bad, format, columns: columns))
+    }
 }
 
 @Test("Formats are named, and known by name")
 func formatNames() {
     for format in WeightFormat.allCases { #expect(WeightFormat(name: format.name.uppercased()) == format) }
-    #expect(WeightFormat(name: "q5_k") == nil)
+    #expect(WeightFormat(name: "q3_k") == nil)
     #expect(KVFormat(name: "f16") == .f16)
-    #expect(KVFormat(name: "q8_0") == nil)
+    #expect(KVFormat(name: "q4_0") == nil)
 }

@@ -1,6 +1,7 @@
 // What the kernel tests share: running something on every instruction set this CPU has, reproducible data with
 // the values that break kernels, and aligned memory.
 import Kernels
+import SeededRandom
 import Synchronization
 import Testing
 
@@ -27,7 +28,7 @@ func onEveryPath<T>(_ body: () throws -> T) rethrows -> (scalar: T, others: [T])
 /// The paths beside the scalar one that this CPU has.
 let otherPaths = turn.withLock { _ in
     defer { Kernels.initialize() }
-    return ["avx2", "avxvnni", "avx512"].filter { Kernels.select(instructionSet: $0) }
+    return ["avx2", "avxvnni", "avx512", "neon"].filter { Kernels.select(instructionSet: $0) }
 }
 
 /// Equal bits, a NaN being as good as any other.
@@ -35,18 +36,7 @@ func sameBits(_ a: [Float], _ b: [Float]) -> Bool {
     a.count == b.count && zip(a, b).allSatisfy { $0.bitPattern == $1.bitPattern || ($0.isNaN && $1.isNaN) }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Source: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-
+extension SplitMix64 {
     mutating func uniform(_ count: Int, _ range: ClosedRange<Float> = -1...1) -> [Float] {
         (0..<count).map { _ in Float.random(in: range, using: &self) }
     }
@@ -76,9 +66,28 @@ struct Source: RandomNumberGenerator {
             return try convert(plain, .f32, to: format, columns: columns)
         }
         // Exponent bits of the f16 scales: 0 (subnormal) to 15 (below 2).
-        for block in stride(from: 0, to: bytes, by: bytes / (columns / 32)) { row[block + 1] &= 0xbf }
+        for block in stride(from: 0, to: bytes, by: bytes / (columns / format.blockSize)) {
+            for place in format.scalePlaces { row[block + place + 1] &= 0xbf }
+        }
         return row
     }
+}
+
+extension WeightFormat {
+    static let quantized = allCases.filter(\.isQuantized)
+
+    /// Where in a plain block its f16 scale and minimum are.
+    var scalePlaces: [Int] {
+        switch self {
+        case .f32, .f16, .bf16: []
+        case .q8_0, .q4_0, .q5_0: [0]
+        case .q4_1, .q5_1, .q4_k, .q5_k: [0, 2]
+        case .q6_k: [208]
+        }
+    }
+
+    /// `least` columns, or as many more as make the last block whole.
+    func columns(_ least: Int) -> Int { (least + blockSize - 1) / blockSize * blockSize }
 }
 
 /// Zeroed memory, aligned as a shard's tensors are.

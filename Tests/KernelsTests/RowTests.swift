@@ -1,6 +1,7 @@
 // Row operations: the same bits on every path for every length, and right against double precision.
 import Glibc
 import Kernels
+import SeededRandom
 import Testing
 
 private let lengths = Array(1...40) + [63, 64, 65, 255, 1000, 2048]
@@ -13,7 +14,7 @@ private func onRow(_ x: [Float], _ body: (UnsafeMutablePointer<Float>) -> Void) 
 
 @Test("Row operations give the bits of the scalar reference for every length", .enabled(if: !otherPaths.isEmpty))
 func rowsAreTheSame() {
-    var source = Source(state: 31)
+    var source = SplitMix64(31)
     for n in lengths {
         let (x, y) = (source.nasty(n), source.nasty(n))
         let logits = source.uniform(n, -200...200)
@@ -35,7 +36,7 @@ func rowsAreTheSame() {
 
 @Test("Row operations agree with double precision")
 func rowsAreRight() {
-    var source = Source(state: 32)
+    var source = SplitMix64(32)
     for n in lengths {
         let (x, y) = (source.uniform(n, -4...4), source.uniform(n))
         let wide = x.map(Double.init)

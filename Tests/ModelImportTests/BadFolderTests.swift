@@ -91,8 +91,8 @@ import Testing
             $0.files["generation_config.json"] = nil
         }
         config("sliding windows", .unsupportedArchitecture, ["sliding"]) { $0["use_sliding_window"] = true }
-        config("scaled rotary positions", .unsupportedArchitecture, ["yarn"]) {
-            $0["rope_scaling"] = ["type": "yarn", "factor": 4]
+        config("rotary positions scaled otherwise", .unsupportedArchitecture, ["longrope"]) {
+            $0["rope_scaling"] = ["type": "longrope", "factor": 4]
         }
         config("rotary parameters for each kind of layer", .unsupportedArchitecture, ["rope_parameters", "one set"]) {
             $0["rope_parameters"] = ["full_attention": ["rope_theta": 5e5]]

@@ -77,7 +77,7 @@ import Testing
         gguf("a number as architecture", .badGGUF, ["general.architecture", "a string"]) {
             $0["general.architecture"] = .u32(1)
         }
-        gguf("one part of several", .unsupportedFormat, ["3 parts"]) { $0["split.count"] = .u32(3) }
+        gguf("one part of several", .missingFile, ["one of 3 parts"]) { $0["split.count"] = .u32(3) }
         gguf("no expert count", .badGGUF, ["qwen2moe.expert_count"]) { $0["qwen2moe.expert_count"] = nil }
         gguf("too many experts", .badConfig, ["expert_count", "4294967295"]) {
             $0["qwen2moe.expert_count"] = .u32(.max)
@@ -93,10 +93,10 @@ import Testing
             $0["qwen2moe.rope.freq_base"] = .f32(.infinity)
         }
         gguf("scaled rotary positions", .unsupportedArchitecture, ["rope.scaling"]) {
-            $0["qwen2moe.rope.scaling.type"] = .string(Array("yarn".utf8))
+            $0["qwen2moe.rope.scaling.type"] = .string(Array("longrope".utf8))
         }
-        gguf("another tokenizer", .unsupportedTokenizer, ["llama"]) {
-            $0["tokenizer.ggml.model"] = .string(Array("llama".utf8))
+        gguf("another tokenizer", .unsupportedTokenizer, ["bert"]) {
+            $0["tokenizer.ggml.model"] = .string(Array("bert".utf8))
         }
         gguf("another pre-tokenizer", .unsupportedTokenizer, ["tokenizer.ggml.pre"]) {
             $0["tokenizer.ggml.pre"] = .string(Array("deepseek-v3".utf8))
@@ -139,7 +139,7 @@ import Testing
         gguf("rows that are not whole blocks", .badGGUF, ["ffn_up_exps", "impossible"]) {
             $0.tensor("blk.0.ffn_up_exps.weight") { $0.dimensions = [33, 32, 2] }
         }
-        gguf("a K-quant", .unsupportedFormat, ["attn_k", "Q4_K"]) { $0.tensor("blk.0.attn_k.weight") { $0.type = 12 } }
+        gguf("IQ4_XS", .unsupportedFormat, ["attn_k", "IQ4_XS"]) { $0.tensor("blk.0.attn_k.weight") { $0.type = 23 } }
         gguf("an unknown type", .unsupportedFormat, ["attn_k", "4711"]) {
             $0.tensor("blk.0.attn_k.weight") { $0.type = 4711 }
         }

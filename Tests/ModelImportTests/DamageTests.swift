@@ -1,21 +1,10 @@
 // Damage without a plan: files cut off anywhere and bytes changed anywhere are refused or still make a
 // model, and never end the process.
 import ModelImport
+import SeededRandom
 import Testing
 
 @Suite struct DamageTests {
-    /// Deterministic numbers (SplitMix64).
-    private struct Dice {
-        var state: UInt64
-        mutating func roll(_ sides: Int) -> Int {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            return Int((z ^ (z >> 31)) % UInt64(sides))
-        }
-    }
-
     @Test("A GGUF file cut off anywhere is refused")
     func truncatedGGUF() throws {
         let file = GGUFImage.tiny().file
@@ -47,11 +36,11 @@ import Testing
 
     @Test("A GGUF header with changed bytes is refused or still a model")
     func mutatedGGUF() {
-        var dice = Dice(state: 1)
+        var dice = SplitMix64(1)
         let file = GGUFImage.tiny().file
         for _ in 0..<400 {
             var damaged = file
-            for _ in 0...dice.roll(4) { damaged[dice.roll(8000)] = UInt8(dice.roll(256)) }
+            for _ in 0...dice.below(4) { damaged[dice.below(8000)] = UInt8(dice.below(256)) }
             do {
                 _ = try ModelFiles(files: ["damaged.gguf": damaged]).run()
             } catch {
@@ -62,7 +51,7 @@ import Testing
 
     @Test("JSON files with changed bytes are refused or still a model")
     func mutatedFolder() throws {
-        var dice = Dice(state: 2)
+        var dice = SplitMix64(2)
         let files = try ModelFiles.folder("qwen2moe")
         let names = [
             "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors",
@@ -72,7 +61,7 @@ import Testing
             let name = names[round % names.count]
             var bytes = damaged.files[name] ?? []
             let reach = name == "model.safetensors" ? 27_736 : bytes.count
-            for _ in 0...dice.roll(3) { bytes[dice.roll(reach)] = UInt8(dice.roll(256)) }
+            for _ in 0...dice.below(3) { bytes[dice.below(reach)] = UInt8(dice.below(256)) }
             damaged.files[name] = bytes
             do {
                 _ = try damaged.run(ImportOptions(expertsPerFunction: 0, layersPerFunction: 0))

@@ -10,6 +10,7 @@ struct GGUFImage {
         case string([UInt8])
         case strings([String])
         case ints([Int32])
+        case floats([Float])
         /// Type number and bytes, whatever they are.
         case raw(UInt32, [UInt8])
     }
@@ -59,6 +60,9 @@ struct GGUFImage {
         case .ints(let numbers):
             littleEndian(UInt32(9)) + littleEndian(UInt32(5)) + littleEndian(UInt64(numbers.count))
                 + numbers.flatMap { littleEndian($0) }
+        case .floats(let numbers):
+            littleEndian(UInt32(9)) + littleEndian(UInt32(6)) + littleEndian(UInt64(numbers.count))
+                + numbers.flatMap { littleEndian($0.bitPattern) }
         case .raw(let type, let bytes): littleEndian(type) + bytes
         }
     }
@@ -80,6 +84,22 @@ struct GGUFImage {
     }
 
     var files: ModelFiles { ModelFiles(files: ["tiny.gguf": file]) }
+
+    /// The same model cut into files as llama-gguf-split does it: metadata in the first, tensors dealt out.
+    func parts(_ count: Int) -> ModelFiles {
+        var files: [String: [UInt8]] = [:]
+        for number in 0..<count {
+            var part = GGUFImage()
+            part.values = number == 0 ? values : []
+            part.values += [
+                ("split.no", .u32(UInt32(number))), ("split.count", .u32(UInt32(count))),
+                ("split.tensors.count", .raw(5, littleEndian(Int32(tensors.count)))),
+            ]
+            part.tensors = tensors.enumerated().filter { $0.offset % count == number }.map(\.element)
+            files["tiny-0000\(number + 1)-of-0000\(count).gguf"] = part.file
+        }
+        return ModelFiles(files: files)
+    }
 
     static func tiny() -> GGUFImage {
         var image = GGUFImage()

@@ -24,7 +24,7 @@ import Testing
         "A GGUF file in each quantisation becomes a router and experts whose shards are whole",
         arguments: [
             ("qwen2moe.F32", "F32"), ("qwen2moe.F16", "F16"), ("qwen2moe.Q8_0", "Q8_0"), ("qwen2moe.Q4_0", "Q4_0"),
-            ("kquant-qwen2moe.Q8_0", "Q8_0"), ("kquant-qwen2moe.Q4_0", "Q4_0"),
+            ("kquant-qwen2moe.Q8_0", "Q8_0"), ("kquant-qwen2moe.Q4_0", "Q4_0"), ("kquant-qwen2moe.Q6_K", "Q6_K"),
         ])
     func ggufs(_ name: String, _ format: String) throws {
         let imported = try ModelFiles.gguf(name).run()
@@ -123,6 +123,36 @@ import Testing
         #expect(try files.run(ImportOptions(expertsPerFunction: 0)).digests == whole.digests)
     }
 
+    @Test("A GGUF file in parts gives the shards of the whole, whatever order the parts come in")
+    func ggufParts() throws {
+        let whole = GGUFImage.tiny()
+        let imported = try whole.files.run()
+        for count in [2, 3] {
+            var files = whole.parts(count)
+            #expect(try files.run().digests == imported.digests)
+            // The first by name is not the first by number.
+            files.files["a.gguf"] = files.files.removeValue(forKey: "tiny-00002-of-0000\(count).gguf")
+            #expect(try files.run().digests == imported.digests)
+        }
+    }
+
+    @Test("Parts that are not all parts of one model are refused by name")
+    func wrongParts() throws {
+        func refused(_ change: (inout ModelFiles) -> Void) -> String {
+            var files = GGUFImage.tiny().parts(3)
+            change(&files)
+            let error = #expect(throws: ImportError.self) { try files.run() }
+            return error?.message ?? ""
+        }
+        let third = "tiny-00003-of-00003.gguf"
+        #expect(refused { $0.files[third] = nil }.contains("one of 3 parts, but there are 2 files"))
+        #expect(refused { $0.files[third] = $0.files["tiny-00002-of-00003.gguf"] }.contains("part 2 of 3"))
+        #expect(refused { $0.files[third] = GGUFImage.tiny().file }.contains(third))
+        #expect(refused { $0.files[third] = GGUFImage().parts(3).files[third] }.contains("tensors, but have"))
+        let two = ModelFiles(files: ["a.gguf": GGUFImage.tiny().file, "b.gguf": GGUFImage.tiny().file])
+        #expect { try two.run() } throws: { "\($0)".contains("name the one you mean") }
+    }
+
     @Test("Tied embeddings, renormalised weights, rope_parameters and the older forms are understood")
     func variants() throws {
         var files = try ModelFiles.folder("qwen2moe")
@@ -141,7 +171,7 @@ import Testing
         let imported = try files.run(ImportOptions(expertsPerFunction: 0, context: 100, kvType: "f32"))
         let config = try imported.shard(0).view.routerConfig()
         #expect(config.normalizesTopK)
-        #expect(config.ropeTheta == 5e5)
+        #expect(config.rotation.frequencies[1] == Float(Kernels.pow(5e5, -2 / 16)))
         #expect(config.eosTokens == [511, 509])
         #expect((config.context, config.kvType) == (100, .f32))
         #expect(try imported.shard(0).view.matrix(.output).rows == 512)

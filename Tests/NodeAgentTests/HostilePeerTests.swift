@@ -3,22 +3,11 @@
 import CLinux
 import Glibc
 import Syscall
+import SeededRandom
 import Testing
 import Wire
 
 @testable import NodeAgent
-
-/// A seeded generator: a failure can be repeated.
-struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
 
 @Suite(.serialized) struct HostilePeerTests {
     /// The node still answers a well-meant request.
@@ -97,7 +86,7 @@ struct Seeded: RandomNumberGenerator {
         let h = try Harness()
         let control = try h.greetedControl()
         let worker = try h.warmInstance(control)
-        var random = Seeded(state: 20)
+        var random = SplitMix64(20)
         let seeds: [[UInt8]] = [
             InvokeRequest.acquireNamed(request: 1, functions: ["m/L00-E000", "nobody"]).frame,
             InvokeRequest.acquire(request: 1, callees: [1, 2, 3]).frame, InvokeRequest.taken(request: 1).frame,
@@ -142,7 +131,7 @@ struct Seeded: RandomNumberGenerator {
         let h = try Harness()
         let control = try h.greetedControl()
         let witness = try h.warmInstance(control)
-        var random = Seeded(state: 21)
+        var random = SplitMix64(21)
         for round in 2...40 as ClosedRange<UInt64> {
             let worker = try h.warmInstance(control, instance: round, function: 100 + round, name: "m/x\(round)")
             let bytes = (0..<1 + random.next() % 40).map { _ in UInt8(truncatingIfNeeded: random.next()) }

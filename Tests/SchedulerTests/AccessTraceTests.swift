@@ -1,5 +1,6 @@
 // A trace comes back as it was written, and nothing that a stranger sends may do more than be refused.
 import Scheduler
+import SeededRandom
 import Testing
 
 @Suite struct AccessTraceTests {

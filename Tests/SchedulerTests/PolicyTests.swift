@@ -3,6 +3,7 @@
 // traces and prints the table that stands in LocumPolicy.swift.
 import Foundation
 import Scheduler
+import SeededRandom
 import Testing
 
 @Suite struct PolicyTests {

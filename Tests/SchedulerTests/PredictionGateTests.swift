@@ -1,6 +1,7 @@
 // A predictor that is wrong must cost next to nothing, one that is right must be let alone, and one that changes must
 // be noticed both ways.
 import Scheduler
+import SeededRandom
 import Testing
 
 @Suite struct PredictionGateTests {

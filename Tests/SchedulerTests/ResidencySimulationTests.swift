@@ -2,6 +2,7 @@
 // refused, the budget moves, items come and go, hints are poured in. The environment keeps its own books, and holds
 // the machine to them after every step.
 import Scheduler
+import SeededRandom
 import Testing
 
 /// What is true outside, and the machine.

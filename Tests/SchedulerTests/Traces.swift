@@ -3,26 +3,8 @@
 // function; its bytes are what `TraceEncoder` writes.
 import Foundation
 import Scheduler
+import SeededRandom
 import Testing
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers in every run.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
-    mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
-    mutating func below(_ count: Int) -> Int { Int(next() % UInt64(count)) }
-    mutating func chance(_ probability: Double) -> Bool { unit() < probability }
-}
 
 enum Recorded {
     static func tales() throws -> AccessTrace {

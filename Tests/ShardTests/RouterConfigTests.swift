@@ -1,5 +1,6 @@
 // The router's configuration is read by the router and believed after one check: it has to come back as it
 // was written, and nothing impossible may pass.
+import Kernels
 import Shard
 import Testing
 
@@ -15,6 +16,7 @@ import Testing
         config.bosToken = nil
         config.generation = GenerationDefaults(minP: 0.05, repetitionPenalty: 1.1)
         config.kvType = .f32
+        config.queryKeyNorm = .acrossHeads
         #expect(try decode(config.encoded) == config)
     }
 
@@ -57,7 +59,10 @@ import Testing
             ("head dimension", { $0.headDim = 15 }), ("experts per token", { $0.expertsPerToken = 4 }),
             ("experts", { $0.expertCount = 5000 }), ("width", { $0.denseIntermediate = 0 }),
             ("no layer has experts", { $0.isMoE = [false, false] }), ("layers", { $0.isMoE = [true] }),
-            ("rotary", { $0.ropeTheta = .nan }), ("epsilon", { $0.rmsEpsilon = 0 }), ("context", { $0.context = 0 }),
+            ("rotary", { $0.rotation.frequencies[3] = .nan }), ("rotary", { $0.rotation.frequencies[3] = 1.5 }),
+            ("rotary", { $0.rotation.frequencies[3] = 0 }),
+            ("rotary", { $0.rotation.frequencies.removeLast() }), ("rotary", { $0.rotation.scale = .infinity }),
+            ("epsilon", { $0.rmsEpsilon = 0 }), ("context", { $0.context = 0 }),
             ("token 100", { $0.eosTokens = [100] }), ("token -1", { $0.bosToken = -1 }),
             ("top_p", { $0.generation.topP = 1.5 }), ("temperature", { $0.generation.temperature = .infinity }),
             ("functions", { $0.functions.count = 0 }), ("functions", { $0.functions.places.removeLast() }),

@@ -44,7 +44,8 @@ func expertPlan(count: Int = 2) throws -> ShardPlan {
 func sampleConfig() -> RouterConfig {
     RouterConfig(
         architecture: "qwen2moe", vocabulary: 100, hidden: 64, layers: 2, heads: 4, kvHeads: 2, headDim: 16,
-        ropeTheta: 1e6, rmsEpsilon: 1e-6, expertCount: 3, expertsPerToken: 2, normalizesTopK: true,
+        rotation: Rotation(frequencies: [1, 0.5, 0.25, 0.125, 0.1, 0.01, 0.001, 1e-9], scale: 1.25), rmsEpsilon: 1e-6,
+        queryKeyNorm: .none, expertCount: 3, expertsPerToken: 2, normalizesTopK: true,
         sharedExpertIntermediate: 96, moeIntermediate: 32, denseIntermediate: 128, isMoE: [true, false], context: 512,
         kvType: .f16, eosTokens: [7, 9], bosToken: 5, bosText: "", eosText: "<|im_end|>",
         generation: GenerationDefaults(doSample: true, temperature: 0.8, topP: 0.95, topK: 20),

@@ -1,12 +1,15 @@
 // A compiled template comes from a shard; whatever its bytes, opening it throws or gives one whose rendering
 // ends: with a text, or with an error.
 import Template
+import SeededRandom
 import Testing
 
 @Suite struct HostileProgramTests {
     private static let source = """
         {% for m in messages %}{% if loop.first and m.role != 'system' %}{{ 'no' ~ loop.index }}{% elif m is defined %}
         {{ m.content | trim | upper }}{% else %}{{ -1 + 2 * 3 % 4 }}{% endif %}{{ [1, m][0] }}{% endfor %}
+        {% set ns = namespace(a=1, b=messages) %}{% set ns.a = 'a,b'.split(',')[-1].lstrip('b') %}{{ ns.a | tojson }}
+        {% for m in ns.b[::-1] %}{{ m.content.strip() }}{{ m.content.startswith('b') }}{% endfor %}
         {% set x = messages[1:-1] %}{{ x | length }}{{ 'a' in 'ab' and not 1 > 2 or (1 if x else 2) }}
         """
 
@@ -42,7 +45,7 @@ import Testing
 
     @Test("programs of random instructions are refused or harmless")
     func noise() throws {
-        var random = SystemRandomNumberGenerator()
+        var random = SplitMix64(107)
         var opened = 0
         for _ in 0..<3000 {
             var bad = Array("LOCUMTP1".utf8) + [1, 0, 0, 0, 1, 0, 0, 0]
@@ -50,7 +53,7 @@ import Testing
             bad += [count, 0, 0, 0, 4, 0, 0, 0] + Array("role".utf8)
             for _ in 0..<count {
                 let operand = Bool.random(using: &random) ? 0 : Int32.random(in: -8...8, using: &random)
-                bad += [UInt8.random(in: 1...42, using: &random), 1, 0, 0]
+                bad += [UInt8.random(in: 1...47, using: &random), 1, 0, 0]
                 bad += (0..<4).map { UInt8(truncatingIfNeeded: operand >> (8 * $0)) }
             }
             if let template = try? Template(bad) {

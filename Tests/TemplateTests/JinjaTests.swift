@@ -128,6 +128,35 @@ struct Golden: Sendable, CustomTestStringConvertible {
             "set from a list",
             "{% set rest = messages[1:] %}{% for m in rest %}{{ m.role }} {% endfor %}",
             "user assistant "),
+        Golden(
+            "a namespace keeps what a loop sets",
+            "{% set ns = namespace(n=0, last='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+                + "{% set ns.last = m.role %}{% endfor %}{{ ns.n }} {{ ns.last }} {{ ns.none is defined }} {{ ns is defined }}",
+            "3 assistant False True"),
+        Golden(
+            "split",
+            "{{ 'a--b----c'.split('--') | length }}|{{ 'a--b'.split('--')[0] }}|{{ 'a--b'.split('--')[-1] }}|"
+                + "{{ 'ab'.split('--')[0] }}|{{ ''.split('x') | length }}",
+            "4|a|b|ab|1"),
+        Golden(
+            "strip, lstrip and rstrip",
+            "{{ '\\n x \\n'.strip() }}|{{ 'xyaxy'.strip('yx') }}|{{ 'xxa '.lstrip('x') }}|{{ ' axx'.rstrip('x') }}|"
+                + "{{ ' a '.lstrip() }}|{{ ' a '.rstrip() }}.|{{ 'xx'.strip('x') }}|{{ 'ähä'.strip('ä') }}",
+            "x|a|a | a|a | a.||h"),
+        Golden(
+            "startswith and endswith",
+            "{{ 'abc'.startswith('ab') }}|{{ 'abc'.endswith('bc') }}|{{ 'abc'.startswith('b') }}|"
+                + "{{ 'a'.endswith('aa') }}|{{ 'a'.startswith('') }}",
+            "True|True|False|False|True"),
+        Golden(
+            "a list the other way round",
+            "{% for x in [1, 2, 3][::-1] %}{{ loop.index0 }}{{ x }}{% endfor %}|{{ [1, 2][::-1][0] }}|"
+                + "{{ [1, 2, 3][::] | length }}",
+            "031221|2|3"),
+        Golden(
+            "JSON of simple values",
+            "{{ 'a\"b\\\\c\\nd\\té\\x01/<&' | tojson }}|{{ 1 | tojson }}|{{ true | tojson }}|{{ none | tojson }}",
+            "\"a\\\"b\\\\c\\nd\\té\\u0001/<&\"|1|true|null"),
         Golden("special words", "{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}", "<s></s>True"),
     ]
 

@@ -26,6 +26,11 @@ import Testing
         #expect(try render("{% set t = messages[0].content %}{{ t }}{{ t }}", messages) == [user(" Hi<x>  Hi<x> ")])
         #expect(try render("{{ messages[0].content or 'none' }}", messages) == [user(" Hi<x> ")])
         #expect(try render("{{ messages[0].content }}", [ChatMessage(role: "user", content: "")]).isEmpty)
+        #expect(try render("{{ messages[0].content.strip().split('<')[-1] }}", messages) == [user("x>")])
+        #expect(
+            try render("{% set ns = namespace(t=messages[0].content.lstrip()) %}{{ ns.t }}!", messages)
+                == [user("Hi<x> "), own("!")])
+        #expect(try render("{{ messages[0].content | tojson }}", messages) == [own("\""), user(" Hi<x> "), own("\"")])
     }
 
     @Test("template text next to template text is one segment")
@@ -54,6 +59,12 @@ import Testing
     }
 
     static let failures: [(String, Int, String)] = [
+        ("{% set x = 1 %}{% set x.y = 1 %}", 1, "'y' can be set of a namespace only"),
+        ("{{ messages.split('x') }}", 1, "a list has no method split()"),
+        ("{{ 'a'.split('') }}", 1, "an empty text separates nothing"),
+        ("{{ 'a'.startswith(1) }}", 1, "a number is no argument of startswith()"),
+        ("{{ 'ab'[::-1] }}", 1, "a text cannot be turned round"),
+        ("{{ messages | tojson }}", 1, "a list cannot be written as JSON"),
         ("\n{{ 1 + 'a' }}", 2, "a number and a text cannot be added"),
         ("{{ messages }}", 1, "a list has no text"),
         ("{{ messages[0] }}", 1, "a message has no text"),

@@ -21,7 +21,7 @@ import Testing
         "Wrong arguments are refused with the value",
         arguments: [
             ["--preset", "tiny"], ["out.gguf"], ["out.gguf", "--preset", "huge"],
-            ["out.gguf", "--preset", "tiny", "--quantize", "Q4_K"], ["out.gguf", "--preset", "tiny", "--layers", "0"],
+            ["out.gguf", "--preset", "tiny", "--quantize", "Q3_K"], ["out.gguf", "--preset", "tiny", "--layers", "0"],
             ["out.gguf", "--preset", "tiny", "--layers", "900"], ["out.gguf", "--preset", "tiny", "--skew=-1"],
             ["out.gguf", "--preset", "tiny", "--skew", "nan"], ["out.gguf", "--preset", "tiny", "--repeat", "1.5"],
             ["out.gguf", "--preset", "tiny", "--correlate", "2"], ["out.gguf", "--preset", "tiny", "--context", "0"],
@@ -70,7 +70,7 @@ import Testing
     @Test("The preset of Qwen1.5-MoE has 8.2 GB in Q4_0")
     func size() throws {
         let model = try TestModel(
-            shape: Preset.qwen15MoEA27B.shape, format: .q4_0, dial: RoutingDial(skew: 1.4), seed: 1)
+            shape: Preset.qwen15MoEA27B.shape, mixture: Mixture(.q4_0), dial: RoutingDial(skew: 1.4), seed: 1)
         #expect(model.byteCount == 8_224_984_832)
     }
 }

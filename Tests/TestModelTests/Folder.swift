@@ -31,13 +31,13 @@ extension TestModel {
     static func tiny(
         _ format: WeightFormat = .q4_0, _ dial: RoutingDial = RoutingDial(), seed: UInt64 = 1
     ) throws(TestModelError) -> TestModel {
-        try TestModel(shape: Preset.tiny.shape, format: format, dial: dial, seed: seed)
+        try TestModel(shape: Preset.tiny.shape, mixture: Mixture(format), dial: dial, seed: seed)
     }
 
     /// Three layers whose experts are chosen as in Qwen1.5-MoE, but narrow.
     static func sixtyExperts(_ dial: RoutingDial) throws(TestModelError) -> TestModel {
         var shape = Preset.tiny.shape
         (shape.layers, shape.experts, shape.expertsPerToken, shape.expertWidth) = (3, 60, 4, 32)
-        return try TestModel(shape: shape, format: .q8_0, dial: dial, seed: 7)
+        return try TestModel(shape: shape, mixture: Mixture(.q8_0), dial: dial, seed: 7)
     }
 }

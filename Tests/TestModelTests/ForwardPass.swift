@@ -123,7 +123,8 @@ final class ForwardPass {
         var (q, k) = (projected("q"), projected("k"))
         let v = projected("v")
         var (cosines, sines) = ([Float](repeating: 0, count: headDim / 2), [Float](repeating: 0, count: headDim / 2))
-        Kernels.ropeTable(theta: 10_000, headDim: headDim, position: position, cos: &cosines, sin: &sines)
+        let frequencies = (0..<headDim / 2).map { Float(Kernels.pow(10_000, -2 * Double($0) / Double(headDim))) }
+        Kernels.ropeTable(frequencies: frequencies, scale: 1, position: position, cos: &cosines, sin: &sines)
         let (size, group) = (headDim, heads / kvHeads)
         q.withUnsafeMutableBufferPointer { q in
             for head in 0..<heads {

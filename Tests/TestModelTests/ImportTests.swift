@@ -25,7 +25,7 @@ import Tokenizer
     func oneLayer() throws {
         var shape = Preset.tiny.shape
         (shape.layers, shape.context) = (1, 77)
-        let model = try TestModel(shape: shape, format: .q4_0, dial: RoutingDial(), seed: 1)
+        let model = try TestModel(shape: shape, mixture: Mixture(.q4_0), dial: RoutingDial(), seed: 1)
         let loaded = try opened(model) { try ModelImport.load([$0]) }
         #expect(loaded.config.context == 77)
         #expect(loaded.config.layers == 1)

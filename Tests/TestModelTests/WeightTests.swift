@@ -42,10 +42,12 @@ import Testing
         let variance = values.reduce(0) { $0 + Double($1) * Double($1) } / Double(values.count)
         #expect(abs(mean) < 0.02 * 0.03)
         #expect(abs(variance.squareRoot() / 0.02 - 1) < 0.02)
-        #expect(Set(values.map(\.bitPattern)).count >= (format == .q4_0 ? 15 : 200))
+        #expect(Set(values.map(\.bitPattern)).count >= (format.isQuantized && format != .q8_0 ? 15 : 200))
     }
 
-    @Test("A constant run is that constant, the columns beside it are not", arguments: WeightFormat.allCases)
+    @Test(
+        "A constant run is that constant, the columns beside it are not",
+        arguments: WeightFormat.allCases.filter { 32 % $0.blockSize == 0 })
     func constant(_ format: WeightFormat) throws {
         let values = try values(spec(format, [Run(end: 32, mean: 1), Run(end: Self.columns, spread: 1)]))
         for row in 0..<Self.rows {
@@ -71,7 +73,9 @@ import Testing
         }
     }
 
-    @Test("Part of a tensor is what stands there in the whole", arguments: WeightFormat.allCases)
+    @Test(
+        "Part of a tensor is what stands there in the whole",
+        arguments: WeightFormat.allCases.filter { 32 % $0.blockSize == 0 })
     func parts(_ format: WeightFormat) {
         let spec = spec(format, [Run(end: 96, spread: 1), Run(end: Self.columns, spread: 0.1)])
         let part = plain(spec, rows: 17..<40)

@@ -121,9 +121,10 @@ import Tokenizer
 
     @Test(
         "sixteen times as long a text takes nowhere near 256 times as long",
-        arguments: ["a", "ab", " ", "\n", " \n", "é", "e\u{301}", "\u{301}", "1", "<|im_end|>", "<", "'s", "東", "!"])
-    func linear(unit: String) throws {
-        let loaded = try ModelFolder.tales.loaded()
+        arguments: ["a", "ab", " ", "\n", " \n", "é", "e\u{301}", "\u{301}", "1", "<|im_end|>", "<", "'s", "東", "!"],
+        [ModelFolder.tales, .olmoe, .mixtral])
+    func linear(unit: String, model: ModelFolder) throws {
+        let loaded = try model.loaded()
         func encode(bytes: Int) -> Int {
             let text = [UInt8](String(repeating: unit, count: bytes / unit.utf8.count).utf8)
             let start = threadMicroseconds()

@@ -1,11 +1,12 @@
 // Tables come from a shard; a shard can be damaged or made by someone hostile. Whatever the bytes, opening
 // them throws or gives a tokenizer whose every call stays inside them. (A read outside would trip the checks
 // of the standard library's debug build or the preconditions of TableView and end the test run.)
+import SeededRandom
 import Testing
 import Tokenizer
 
 @Suite struct HostileTableTests {
-    private func tables() throws -> [UInt8] { try ModelFolder.qwen2moe.definition().encodeTables() }
+    private func tables(_ model: ModelFolder = .qwen2moe) throws -> [UInt8] { try model.definition().encodeTables() }
 
     /// Uses everything a tokenizer offers.
     private func exercise(_ loaded: LoadedTokenizer) {
@@ -19,18 +20,20 @@ import Tokenizer
         }
     }
 
-    @Test("tables cut off anywhere are refused")
-    func truncated() throws {
-        let tables = try tables()
+    @Test("tables cut off anywhere are refused", arguments: [ModelFolder.qwen2moe, .mixtral])
+    func truncated(model: ModelFolder) throws {
+        let tables = try tables(model)
         for length in 0..<tables.count {
             #expect(throws: TokenizerError.self) { try LoadedTokenizer(Array(tables[..<length])) }
         }
         #expect(throws: TokenizerError.self) { try LoadedTokenizer(tables + [0]) }
     }
 
-    @Test("tables with any byte of the first 4 KiB, or any eleventh byte, inverted are refused or harmless")
-    func flipped() throws {
-        let tables = try tables()
+    @Test(
+        "tables with any byte of the first 4 KiB, or any eleventh byte, inverted are refused or harmless",
+        arguments: [ModelFolder.qwen2moe, .mixtral])
+    func flipped(model: ModelFolder) throws {
+        let tables = try tables(model)
         var refused = 0
         for index in Array(0..<4096) + Array(stride(from: 4096, to: tables.count, by: 11)) {
             var bad = tables
@@ -51,10 +54,11 @@ import Tokenizer
         #expect(throws: TokenizerError.self) { try LoadedTokenizer(Array(bad)) }
     }
 
-    @Test("tables of noise behind a good header are refused or harmless")
-    func noise() throws {
-        let tables = try tables()
-        var random = SystemRandomNumberGenerator()
+    @Test(
+        "tables of noise behind a good header are refused or harmless", arguments: [ModelFolder.qwen2moe, .mixtral])
+    func noise(model: ModelFolder) throws {
+        let tables = try tables(model)
+        var random = SplitMix64(102)
         for _ in 0..<300 {
             var bad = tables
             for _ in 0..<Int.random(in: 1...40, using: &random) {

@@ -6,6 +6,10 @@ import Tokenizer
 /// A model folder with `tokenizer.json` and `tokenizer_cases.json`.
 enum ModelFolder: String, CaseIterable, Sendable {
     case qwen2moe = "Tests/Conformance/nano/qwen2moe"
+    case qwen3moe = "Tests/Conformance/nano/qwen3moe"
+    case mixtral = "Tests/Conformance/nano/mixtral"
+    case metaspace = "Tests/Conformance/nano/tokenizers/mistral-metaspace"
+    case olmoe = "Tests/Conformance/nano/olmoe"
     case tales = "Runtime/Models/tales-moe"
 
     var path: URL {
@@ -53,8 +57,12 @@ enum ModelFolder: String, CaseIterable, Sendable {
                     id: $0.id, content: $0.content, special: $0.special, normalized: $0.normalized,
                     lstrip: $0.lstrip, rstrip: $0.rstrip, singleWord: $0.single_word)
             },
-            preTokenizer: .qwen2, normalizesNFC: true)
+            preTokenizer: isSentencePiece ? .metaspace : self == .olmoe ? .gpt2 : .qwen2,
+            blankPrefix: self == .mixtral ? .eachStretch : self == .metaspace ? .firstWithout : .never,
+            dropsFirstBlank: isSentencePiece, normalizesNFC: !isSentencePiece)
     }
+
+    private var isSentencePiece: Bool { self == .mixtral || self == .metaspace }
 
     func cases() throws -> ReferenceCases {
         try JSONDecoder().decode(
@@ -100,7 +108,7 @@ final class LoadedTokenizer {
     }
 
     func decode(_ ids: [Int32], skipSpecial: Bool = false) -> String {
-        var assembler = UTF8Assembler()
+        var assembler = UTF8Assembler(dropsFirstBlank: tokenizer.dropsFirstBlank)
         var bytes: [UInt8] = []
         for id in ids where !(skipSpecial && tokenizer.isSpecial(id)) {
             bytes += assembler.push(tokenizer.bytes(of: id))

@@ -1,4 +1,4 @@
-// Ids and texts as Hugging Face's tokenizers gives them, for two models.
+// Ids and texts as Hugging Face's tokenizers gives them.
 import Testing
 import Tokenizer
 
@@ -11,11 +11,13 @@ import Tokenizer
         for reference in cases { #expect(loaded.encode(reference.text) == reference.ids, "\(reference.text)") }
     }
 
-    @Test("special tokens in a text of a user become ordinary text")
-    func specialAsText() throws {
-        let loaded = try ModelFolder.qwen2moe.loaded()
+    @Test(
+        "special tokens in a text of a user become ordinary text",
+        arguments: ModelFolder.allCases.filter { $0 != .tales })
+    func specialAsText(model: ModelFolder) throws {
+        let loaded = try model.loaded()
         var different = 0
-        for reference in try ModelFolder.qwen2moe.cases().cases {
+        for reference in try model.cases().cases {
             let expected = try #require(reference.ids_special_as_text)
             if expected != reference.ids { different += 1 }
             #expect(loaded.encode(reference.text, parseSpecial: false) == expected, "\(reference.text)")

@@ -111,10 +111,11 @@ import Tokenizer
         #expect(loaded.encode("abc") == [270, 99])
     }
 
-    @Test("only the Qwen2 pre-tokenizer is known, and others are named in the refusal")
+    @Test("pre-tokenizers that are not known are named in the refusal")
     func preTokenizers() throws {
         #expect(try PreTokenizer(expression: PreTokenizer.qwen2Expression) == .qwen2)
         #expect(try PreTokenizer(ggufName: "qwen2") == .qwen2)
+        #expect(try PreTokenizer(ggufName: "olmo") == .gpt2)
         for name in ["llama-bpe", "gpt-2", "", "Qwen2"] {
             #expect(throws: TokenizerError.self) { try PreTokenizer(ggufName: name) }
         }

@@ -16,8 +16,8 @@
 
 // ---- instruction set -----------------------------------------------------------------------------------------
 
-/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2, avxvnni, avx512) names if the CPU has it.
-/// Before the first call the scalar path is in force, which is right everywhere and slow.
+/// Chooses the widest path that the CPU has, or the one that LOCUM_ISA (scalar, avx2, avxvnni, avx512, neon) names if the
+/// CPU has it. Before the first call the scalar path is in force, which is right everywhere and slow.
 void lk_init(void);
 /// Puts the named path in force, the widest for NULL; returns 0, or LK_UNKNOWN if it does not exist or the CPU lacks it.
 int lk_select(const char *isa);
@@ -26,10 +26,28 @@ const char *lk_isa(void);
 
 // ---- formats -------------------------------------------------------------------------------------------------
 
-/// A weight's format. Plain rows are those of GGUF (ggml-common.h): Q8_0 is blocks of an f16 scale d and 32
-/// int8 q, value d*q; Q4_0 is blocks of an f16 scale and 16 bytes, low nibbles elements 0..15, high nibbles
-/// 16..31, value d*(q-8).
-typedef enum lk_format { LK_F32 = 0, LK_F16 = 1, LK_BF16 = 2, LK_Q8_0 = 3, LK_Q4_0 = 4 } lk_format;
+/// A weight's format. Plain rows are those of GGUF (ggml-common.h), blocks of 32 or, for the K formats, 256 columns:
+///
+///   Q8_0        d*q                    q int8
+///   Q4_0  Q5_0  d*(q-8)  d*(q-16)      q of 4 and of 5 bits
+///   Q4_1  Q5_1  d*q + m                q of 4 and of 5 bits
+///   Q4_K  Q5_K  d*s*q - m*t            q of 4 and of 5 bits; s and t, of 6 bits, for 32 columns
+///   Q6_K        d*s*(q-32)             q of 6 bits; s, int8, for 16 columns
+///
+/// where d and m are a block's f16 scale and minimum.
+typedef enum lk_format {
+    LK_F32 = 0,
+    LK_F16 = 1,
+    LK_BF16 = 2,
+    LK_Q8_0 = 3,
+    LK_Q4_0 = 4,
+    LK_Q4_1 = 5,
+    LK_Q5_0 = 6,
+    LK_Q5_1 = 7,
+    LK_Q4_K = 8,
+    LK_Q5_K = 9,
+    LK_Q6_K = 10,
+} lk_format;
 
 enum {
     LK_OK = 0,
@@ -38,28 +56,30 @@ enum {
     LK_NOT_FINITE = 3, // the result holds an infinity or NaN (the source did, or it is too large for the format)
 };
 
-/// Columns that share a scale: 32 for quantised formats, else 1.
+/// Columns of a block, which share an f16 scale: 32 or 256 for quantised formats, else 1.
 size_t lk_block_columns(lk_format format);
 /// Bytes of one plain row; 0 if the columns do not fit the format or the size overflows.
 size_t lk_row_bytes(lk_format format, size_t cols);
 /// Bytes of one packed tile of 16 rows, a multiple of 64; 0 as above.
 ///
-/// Float formats: for each column, the 16 weights of the tile's rows. Quantised formats: for each block 16 f16
-/// scales (then padding to 64 bytes), then for each block and each group of 4 bytes of a plain block's quants,
-/// that group of each of the 16 rows. So a SIMD lane is an output row, and a 32-bit lane holds 4 columns of it.
+/// Float formats: for each column, the 16 weights of the tile's rows. Quantised formats: for each block 16 f16 scales and,
+/// where there are minima, 16 f16 minima as they are added (then padding to 64 bytes); then the blocks, their numbers in
+/// groups of 4 columns of each of the 16 rows. So a SIMD lane is an output row, and a 32-bit lane holds 4 columns of it.
+/// tile.h has the rest.
 size_t lk_tile_bytes(lk_format format, size_t cols);
 /// Bytes of a packed matrix: whole tiles, the last one padded with zero rows; 0 as above.
 size_t lk_packed_bytes(lk_format format, size_t rows, size_t cols);
 
 // ---- conversion (plain rows may lie at any address) ----------------------------------------------------------
 
-/// Widens a plain row (cols,) to f32. Exact but for the one product per element of quantised formats.
+/// Widens a plain row (cols,) to f32. Exact but for the minimum, whose addition rounds once.
 /// Returns 0, LK_UNKNOWN or LK_SHAPE.
 int lk_widen_row(lk_format format, const void *row, size_t cols, float *out);
 /// Nonzero if a plain row holds an infinity or NaN, as value or as scale.
 int lk_check_row(lk_format format, const void *row, size_t cols);
 /// Converts a plain row. Same format: copies the bits. Otherwise widens to f32 and rounds: F16 and BF16 to
-/// nearest even, Q8_0 and Q4_0 as ggml's quantize_row_*_ref. `scratch` holds cols floats.
+/// nearest even, formats with blocks of 32 as ggml's quantize_row_*_ref, the K formats to the least squares that a
+/// search finds. `scratch` holds cols floats.
 /// Returns 0 or an error above; the destination is then undefined.
 int lk_convert_row(lk_format from, const void *src, size_t cols, lk_format to, void *dst, float *scratch);
 /// Floats of scratch that lk_pack_tile needs.
@@ -76,6 +96,11 @@ size_t lk_prepared_bytes(lk_format format, size_t cols);
 /// or NaN, or is too large for an f16 scale, becomes NaN. `out` is 4-byte aligned.
 void lk_prepare(lk_format format, const float *x, size_t cols, void *out);
 /// y[i][r] = sum over c of W[r][c] * x_i[c], for r in row_begin..<row_end and i in 0..<n.
+///
+/// A step of the chain over blocks of 32 columns, with x's scale e, its int8 p, and a weight's number q less its offset:
+/// sum = fma((d*s)*e, sum of q*p, sum), and with minima then sum = fma(-(m*t), e * sum of p, sum), where s and t are 1 if
+/// the format has none, and Q4_1 and Q5_1 add their minimum. Q6_K: fma(d*e, sum of s*q*p, sum), that integer rounded to
+/// f32. (d*s)*e is rounded, too; d*s, m*t and e * sum of p are exact.
 /// W (rows, cols) is packed and 32-byte aligned; row_begin is a multiple of 16; row_end too, or it is `rows`.
 /// y[i] points at row 0 of the result, whatever row_begin.
 void lk_matmul(lk_format format, const void *packed, size_t rows, size_t cols, size_t row_begin, size_t row_end,
@@ -113,26 +138,31 @@ double lk_pow(double x, double y);
 
 // ---- positions -----------------------------------------------------------------------------------------------
 
-/// cos and sin (head_dim/2,) of position * theta^(-2i/head_dim), frequency and angle rounded to f32 first, as
-/// the models were trained. Positions below 2^20.
-void lk_rope_table(double theta, size_t head_dim, size_t position, float *cos, float *sin);
+/// cos and sin (pairs,) of position * frequency, that angle rounded to f32 first, as the models were trained, times scale.
+/// Frequencies (pairs,) are at most 1, positions below 2^20.
+void lk_rope_table(const float *frequencies, size_t pairs, float scale, size_t position, float *cos, float *sin);
 /// Rotates the pairs (i, i + head_dim/2) of x (head_dim,) in place.
 void lk_rope(float *x, size_t head_dim, const float *cos, const float *sin);
 
 // ---- attention -----------------------------------------------------------------------------------------------
 
 /// What K and V are stored as.
-typedef enum lk_kv { LK_KV_F32 = 0, LK_KV_F16 = 1 } lk_kv;
+typedef enum lk_kv { LK_KV_F32 = 0, LK_KV_F16 = 1, LK_KV_Q8_0 = 2 } lk_kv;
 
-/// Bytes of one kv head's keys: a packed matrix (capacity, head_dim), so that 16 positions are one tile.
+/// Longest head whose keys and values may be Q8_0; they are multiples of 32 then.
+enum { LK_MOST_HEAD_DIM = 1024 };
+
+/// Bytes of one kv head's keys: a packed matrix (capacity, head_dim), so that 16 positions are one tile. 0 if the head does
+/// not fit the format or the size overflows.
 size_t lk_k_bytes(lk_kv kv, size_t head_dim, size_t capacity);
 /// Bytes of one kv head's values: plain (capacity, head_dim).
 size_t lk_v_bytes(lk_kv kv, size_t head_dim, size_t capacity);
-/// Stores k and v (head_dim,) at a position below the capacity, rounded to nearest even.
+/// Stores k and v (head_dim,) at a position below the capacity: F16 rounded to nearest even, Q8_0 as lk_prepare rounds.
 void lk_kv_store(lk_kv kv, void *k_cache, void *v_cache, size_t head_dim, size_t position, const float *k,
                  const float *v);
 /// out = softmax(scale * q K^T) V for `heads` query heads that share one kv head, over its first `positions`
-/// positions. q and out are (heads, head_dim); `scores` is scratch of lk_scores_floats(positions, heads).
+/// positions. q and out are (heads, head_dim); `scores` is scratch of lk_scores_floats(positions, heads). With Q8_0 keys q
+/// is rounded as they are; a position's weight is multiplied by the scale of each 32 of its values first.
 /// The caches are 32-byte aligned. A head's result does not depend on the others.
 void lk_attention(lk_kv kv, const void *k_cache, const void *v_cache, size_t head_dim, size_t positions,
                   const float *q, size_t heads, float scale, float *scores, float *out);

@@ -17,28 +17,43 @@ static inline float dot_float(lk_format format, const uint8_t *tile, size_t lane
     return sum;
 }
 
+/// Column c of a block, in steps of its scale.
+static inline int32_t number(lk_format format, const uint8_t *block, size_t lane, size_t c) {
+    size_t group = c / 4 % 4, half = c / 16, j = c % 4;
+    if (format == LK_Q8_0) return (int8_t)block[c / 4 * 64 + lane * 4 + j];
+    int32_t low = block[lk_high_bytes(format) + group * 64 + lane * 4 + j] >> 4 * half & 15, high = 0;
+    if (lk_weight_bits(format) == 5) high = block[lane * 4 + j] >> c / 4 & 1;
+    if (lk_weight_bits(format) == 6) high = block[half * 64 + lane * 4 + j] >> 2 * group & 3;
+    return (low | high << 4) - lk_offset(format);
+}
+
 /// One output: exact integer sums inside a block, a chain over ascending blocks.
 static inline float dot_quantised(lk_format format, const uint8_t *tile, size_t lane, const struct lk_block_x *x,
                                   size_t cols) {
-    size_t blocks = cols / 32, block_bytes = format == LK_Q8_0 ? 512 : 256;
-    const uint16_t *scales = (const uint16_t *)tile;
-    const uint8_t *quants = tile + (blocks + 1) / 2 * 64;
     float sum = 0;
-    for (size_t b = 0; b < blocks; b++) {
-        int32_t inside = 0;
-        for (size_t c = 0; c < 32; c++) {
-            const uint8_t *group = quants + b * block_bytes + lane * 4 + c % 4;
-            if (format == LK_Q8_0) inside += (int8_t)group[c / 4 * 64] * x[b].q[c];
-            else inside += ((group[c % 16 / 4 * 64] >> (c < 16 ? 0 : 4) & 15) - 8) * x[b].q[c];
+    for (size_t b = 0; b < cols / 32; b++) {
+        const uint8_t *block = tile + lk_block_at(format, cols, b);
+        int32_t half[2] = {0, 0};
+        for (size_t c = 0; c < 32; c++) half[c / 16] += number(format, block, lane, c) * x[b].q[c];
+
+        const uint16_t *head = (const uint16_t *)(tile + lk_head_at(format, b));
+        const uint8_t *scales = tile + lk_scales_at(format, cols, b);
+        float d = lk_from_f16(head[lane]), m = lk_has_minima(format) ? lk_from_f16(head[16 + lane]) : 0;
+        int32_t inside = half[0] + half[1];
+        if (format == LK_Q6_K) {
+            inside = (int8_t)scales[lane] * half[0] + (int8_t)scales[16 + lane] * half[1];
+        } else if (lk_is_k(format)) {
+            d *= scales[lane];
+            m *= scales[16 + lane];
         }
-        sum = __builtin_fmaf(lk_from_f16(scales[b * 16 + lane]) * x[b].d, (float)inside, sum);
+        sum = __builtin_fmaf(d * x[b].d, (float)inside, sum);
+        if (lk_has_minima(format)) sum = __builtin_fmaf(m, x[b].total, sum);
     }
     return sum;
 }
 
-static inline void matmul(lk_format format, const void *packed, size_t rows, size_t cols, size_t row_begin,
-                          size_t row_end, const void *const *prepared, int n, float *const *y) {
-    (void)rows;
+static inline void matmul(lk_format format, const void *packed, size_t cols, size_t row_begin, size_t row_end,
+                          const void *const *prepared, int n, float *const *y) {
     size_t tile_bytes = lk_tile_bytes(format, cols);
     for (size_t row = row_begin; row < row_end; row++) {
         const uint8_t *tile = (const uint8_t *)packed + row / 16 * tile_bytes;
@@ -49,16 +64,8 @@ static inline void matmul(lk_format format, const void *packed, size_t rows, siz
     }
 }
 
-#define MATMUL(name, format)                                                                                     \
-    static void name(const void *packed, size_t rows, size_t cols, size_t row_begin, size_t row_end,             \
-                     const void *const *prepared, int n, float *const *y) {                                      \
-        matmul(format, packed, rows, cols, row_begin, row_end, prepared, n, y);                                  \
-    }
-MATMUL(matmul_f32, LK_F32)
-MATMUL(matmul_f16, LK_F16)
-MATMUL(matmul_bf16, LK_BF16)
-MATMUL(matmul_q8_0, LK_Q8_0)
-MATMUL(matmul_q4_0, LK_Q4_0)
+LK_FLOATS(static, matmul)
+LK_QUANTISED(static, matmul)
 
 static void quantize(const float *x, size_t cols, struct lk_block_x *out) {
     for (; cols != 0; cols -= 32, x += 32, out++) {
@@ -74,11 +81,13 @@ static void quantize(const float *x, size_t cols, struct lk_block_x *out) {
         // Nothing to tell apart: too large for a scale (also if not finite), or too small for its inverse.
         int flat = (stored & 0x7c00) == 0x7c00 || inverse == INFINITY;
         out->d = (stored & 0x7c00) == 0x7c00 ? NAN : lk_from_f16(stored);
-        out->sum = 0;
+        out->half[0] = out->half[1] = 0;
         for (int i = 0; i < 32; i++) {
             out->q[i] = flat ? 0 : (int8_t)roundf(x[i] * inverse);
-            out->sum += out->q[i];
+            out->half[i / 16] += out->q[i];
         }
+        out->sum = out->half[0] + out->half[1];
+        out->total = out->d * (float)out->sum;
     }
 }
 
@@ -115,16 +124,6 @@ float lk_expf(float x) { return lk_exp_lane(x); }
 
 float lk_sigmoid(float x) { return 1.0f / (1.0f + lk_exp_lane(-x)); }
 
-const struct lk_ops lk_ops_scalar = {
-    .name = "scalar",
-    .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0},
-    .quantize = quantize,
-    .widen_f16 = widen_f16,
-    .narrow_f16 = narrow_f16,
-    .weigh = {weigh_f32, weigh_f16},
-    .axpy = axpy,
-    .rmsnorm = rmsnorm,
-    .softmax = softmax,
-    .log_sum_exp = log_sum_exp,
-    .silu_mul = silu_mul,
-};
+#include "../quantise.h"
+
+const struct lk_ops lk_ops_scalar = LK_OPS("scalar", matmul, matmul);

@@ -5,13 +5,14 @@
 #ifndef LOCUM_CKERNELS_AVX2_H
 #define LOCUM_CKERNELS_AVX2_H
 
+#include "../fetch.h"
 #include "../ops.h"
-#include "fetch.h"
+
+#include <immintrin.h>
 
 #define LK_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define LK_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
 
-lk_matmul_fn lk_avx2_f32, lk_avx2_f16, lk_avx2_bf16, lk_avx2_q8_0, lk_avx2_q4_0;
-lk_matmul_fn lk_avxvnni_q8_0, lk_avxvnni_q4_0;
+lk_matmul_fn LK_FLOAT_NAMES(lk_avx2), LK_QUANTISED_NAMES(lk_avx2), LK_QUANTISED_NAMES(lk_avxvnni);
 
 #endif

@@ -2,11 +2,13 @@
 #ifndef LOCUM_CKERNELS_AVX512_H
 #define LOCUM_CKERNELS_AVX512_H
 
+#include "../fetch.h"
 #include "../ops.h"
-#include "fetch.h"
+
+#include <immintrin.h>
 
 #define LK_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
-lk_matmul_fn lk_avx512_f32, lk_avx512_f16, lk_avx512_bf16, lk_avx512_q8_0, lk_avx512_q4_0;
+lk_matmul_fn LK_FLOAT_NAMES(lk_avx512), LK_QUANTISED_NAMES(lk_avx512);
 
 #endif

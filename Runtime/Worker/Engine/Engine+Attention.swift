@@ -12,10 +12,10 @@ extension Engine {
             if let weights = table.row(Int(space.tokens[row])) {
                 try? table.format.widen(row: weights, columns: table.cols, into: space.stream.row(row))
             }
-            let rotation = space.rotations.row(row)
+            let cos = space.rotations.row(row)
             Kernels.ropeTable(
-                theta: config.ropeTheta, headDim: config.headDim, position: space.positions[row], cos: rotation,
-                sin: rotation + config.headDim / 2)
+                frequencies: config.rotation.frequencies, scale: config.rotation.scale, position: space.positions[row],
+                cos: cos, sin: cos + config.headDim / 2)
         }
     }
 
@@ -28,6 +28,12 @@ extension Engine {
             multiply(layer.q, space.normed, into: space.q, count: count, thread: thread)
             multiply(layer.k, space.normed, into: space.k, count: count, thread: thread)
             multiply(layer.v, space.normed, into: space.v, count: count, thread: thread)
+        }
+        if config.queryKeyNorm == .acrossHeads, let norms = layer.queryKeyNorms {
+            forRows(count) { [self] row in
+                norm(space.q.row(row), norms.q, count: config.heads * config.headDim)
+                norm(space.k.row(row), norms.k, count: config.kvHeads * config.headDim)
+            }
         }
         let (heads, threads) = (config.kvHeads, pool.count)
         let together = space.distinct
@@ -50,7 +56,11 @@ extension Engine {
         pool.run { [self] thread in addProduct(layer.o, space.attended, thread: thread) }
     }
 
-    /// Bias and rotation of one kv head's key and of the query heads that share it; K and V into the cache.
+    private func norm(_ heads: UnsafeMutablePointer<Float>, _ weight: UnsafePointer<Float>, count: Int) {
+        Kernels.rmsNorm(heads, weight: weight, epsilon: config.rmsEpsilon, count: count, into: heads)
+    }
+
+    /// Bias, norm and rotation of one kv head's key and of the query heads that share it; K and V into the cache.
     private func store(_ layer: LayerWeights, _ index: Int, row: Int, head: Int) {
         let size = config.headDim
         let group = config.heads / config.kvHeads
@@ -61,6 +71,10 @@ extension Engine {
             Kernels.add(biases.q + head * group * size, to: query, count: group * size)
             Kernels.add(biases.k + head * size, to: key, count: size)
             Kernels.add(biases.v + head * size, to: value, count: size)
+        }
+        if config.queryKeyNorm == .perHead, let norms = layer.queryKeyNorms {
+            for member in 0..<group { norm(query + member * size, norms.q, count: size) }
+            norm(key, norms.k, count: size)
         }
         let cos = space.rotations.row(row)
         let sin = cos + size / 2

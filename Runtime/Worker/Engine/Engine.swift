@@ -1,4 +1,4 @@
-// The forward pass of a Mixture-of-Experts transformer (Qwen2-MoE) on the router's side: embedding, attention,
+// The forward pass of a Mixture-of-Experts transformer on the router's side: embedding, attention,
 // gating, shared expert and output; the experts are applied by a dispatcher.
 //
 // A row's arithmetic never depends on the other rows of the batch, on the number of threads or on where the

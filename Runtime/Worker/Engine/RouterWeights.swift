@@ -13,7 +13,7 @@ struct RouterWeights {
     let layers: [LayerWeights]
 
     init(_ shard: ShardView, _ config: RouterConfig) throws(ShardError) {
-        kv = config.kvType == .f32 ? .f32 : .f16
+        kv = config.kvType
         embedding = try shard.rows(.tokenEmbedding)
         outputNorm = try Self.vector(shard, .outputNorm, 0)
         output = try shard.matrix(.output)
@@ -47,6 +47,8 @@ struct LayerWeights {
     let q, k, v, o: PackedMatrix
     /// All three or none.
     let biases: (q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>)?
+    /// Weights of the norms of queries and keys: (s,) each, or (h*s,) and (g*s,).
+    let queryKeyNorms: (q: UnsafePointer<Float>, k: UnsafePointer<Float>)?
     let feedForwardNorm: UnsafePointer<Float>
     let feedForward: FeedForward
 
@@ -68,6 +70,13 @@ struct LayerWeights {
             )
         } else {
             biases = nil
+        }
+        if config.queryKeyNorm == .none {
+            queryKeyNorms = nil
+        } else {
+            queryKeyNorms = (
+                try RouterWeights.vector(shard, .qNorm, layer), try RouterWeights.vector(shard, .kNorm, layer)
+            )
         }
         feedForwardNorm = try RouterWeights.vector(shard, .ffnNorm, layer)
         guard config.isMoE[layer] else {

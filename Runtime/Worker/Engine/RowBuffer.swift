@@ -1,5 +1,5 @@
 // Rows of activations with tables of their addresses, as the matrix kernels want them. Beside the floats lie
-// the rows made ready for quantised weights, in each format that some matrix reading this buffer has.
+// the rows made ready for quantised weights, which is the same for all of their formats.
 import Kernels
 import Syscall
 
@@ -13,9 +13,11 @@ final class RowBuffer {
     private let memory: Mapping
     private let addresses: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
     private let plain: UnsafeMutablePointer<UnsafeRawPointer?>
-    private let prepared: [Prepared]
+    /// nil when no reader is quantised.
+    private let prepared: Prepared?
 
     private struct Prepared {
+        /// Any of the readers'.
         let format: WeightFormat
         let memory: Mapping
         let stride: Int
@@ -28,18 +30,18 @@ final class RowBuffer {
         stride = (columns + 15) / 16 * 16
         memory = try Mapping(anonymous: capacity * stride * 4)
         base = memory.base.assumingMemoryBound(to: Float.self)
-        var prepared: [Prepared] = []
-        for format in readers where format.isQuantized && !prepared.contains(where: { $0.format == format }) {
-            // A matrix with fewer columns may have whole blocks where the widest one has not.
-            let block = format.blockSize
-            guard let bytes = format.preparedBytes(columns: (columns + block - 1) / block * block) else { continue }
+        let quantised = readers.filter(\.isQuantized).max { $0.blockSize < $1.blockSize }
+        // A matrix with fewer columns may have whole blocks where the widest one has not.
+        let block = quantised?.blockSize ?? 1
+        if let quantised, let bytes = quantised.preparedBytes(columns: (columns + block - 1) / block * block) {
             let stride = (bytes + 63) / 64 * 64
             let memory = try Mapping(anonymous: capacity * stride)
             let addresses = UnsafeMutablePointer<UnsafeRawPointer?>.allocate(capacity: capacity)
             for row in 0..<capacity { (addresses + row).initialize(to: memory.base + row * stride) }
-            prepared.append(Prepared(format: format, memory: memory, stride: stride, addresses: addresses))
+            prepared = Prepared(format: quantised, memory: memory, stride: stride, addresses: addresses)
+        } else {
+            prepared = nil
         }
-        self.prepared = prepared
         addresses = .allocate(capacity: capacity)
         plain = .allocate(capacity: capacity)
         for row in 0..<capacity {
@@ -51,7 +53,7 @@ final class RowBuffer {
     deinit {
         addresses.deallocate()
         plain.deallocate()
-        for form in prepared { form.addresses.deallocate() }
+        prepared?.addresses.deallocate()
     }
 
     func row(_ index: Int) -> UnsafeMutablePointer<Float> { base + index * stride }
@@ -61,27 +63,28 @@ final class RowBuffer {
 
     /// Where a matrix of `format` reads; quantised ones after `prepare(row:)`.
     func inputs(_ format: WeightFormat) -> UnsafePointer<UnsafeRawPointer?> {
-        for form in prepared where form.format == format { return UnsafePointer(form.addresses) }
-        return UnsafePointer(plain)
+        guard format.isQuantized, let prepared else { return UnsafePointer(plain) }
+        return UnsafePointer(prepared.addresses)
     }
 
     /// Makes a row that was just written ready for all its readers, which read all columns.
     func prepare(row index: Int) {
-        for form in prepared {
-            form.format.prepare(row(index), columns: columns, into: form.memory.base + index * form.stride)
-        }
+        prepare(row: index, columns: columns)
     }
 
     /// Makes a row ready for one matrix, which may have fewer columns than this buffer.
     func prepare(row index: Int, for matrix: PackedMatrix) {
-        for form in prepared where form.format == matrix.format {
-            form.format.prepare(row(index), columns: matrix.columns, into: form.memory.base + index * form.stride)
-        }
+        if matrix.format.isQuantized { prepare(row: index, columns: matrix.columns) }
+    }
+
+    private func prepare(row index: Int, columns: Int) {
+        guard let prepared else { return }
+        prepared.format.prepare(row(index), columns: columns, into: prepared.memory.base + index * prepared.stride)
     }
 
     /// Gives back all pages but those of the first `rows` rows.
     func trim(rows: Int) {
         memory.discard(from: rows * stride * 4)
-        for form in prepared { form.memory.discard(from: rows * form.stride) }
+        prepared?.memory.discard(from: rows * (prepared?.stride ?? 0))
     }
 }

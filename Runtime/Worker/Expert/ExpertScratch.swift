@@ -22,9 +22,12 @@ final class ExpertScratch {
         let rows = Self.blockRows
         let stride = (model.intermediate + 15) / 16 * 16
         let formats = Set(model.experts.flatMap { [$0.gate.format, $0.up.format, $0.down.format] })
-        // Columns are whole blocks of every quantised format that reads them; rounding up covers the others.
-        let widest = (max(model.width, model.intermediate) + 31) / 32 * 32
-        let bytes = formats.filter(\.isQuantized).compactMap { $0.preparedBytes(columns: widest) }.max() ?? 0
+        // Columns are whole blocks of the format that reads them, but not of every other: rounded up to the largest.
+        let quantised = formats.filter(\.isQuantized)
+        let block = quantised.map(\.blockSize).max() ?? 1
+        let widest = (max(model.width, model.intermediate) + block - 1) / block * block
+        let bytes = quantised.compactMap { $0.preparedBytes(columns: widest) }.max() ?? 0
+        precondition(bytes > 0 || quantised.isEmpty, "no size for \(widest) prepared columns")
         let preparedStride = (bytes + 63) / 64 * 64
         let tables = 4 * rows * MemoryLayout<UnsafeRawPointer?>.size
         memory = try Mapping(anonymous: tables + rows * (2 * stride * 4 + preparedStride))
@@ -77,7 +80,9 @@ final class ExpertScratch {
         let intermediate = expert.gate.rows
         let forGate = ready(expert.gate, inputs, rows)
         expert.gate.multiply(rows: 0..<intermediate, inputs: forGate, outputs: UnsafePointer(gates), count: rows)
-        let forUp = expert.up.format == expert.gate.format ? forGate : ready(expert.up, inputs, rows)
+        // Rows are made ready in the same way for all quantised formats.
+        let forUp =
+            expert.up.format.isQuantized == expert.gate.format.isQuantized ? forGate : ready(expert.up, inputs, rows)
         expert.up.multiply(rows: 0..<intermediate, inputs: forUp, outputs: UnsafePointer(ups), count: rows)
         for row in 0..<rows {
             guard let gate = gates[row], let up = ups[row] else { continue }

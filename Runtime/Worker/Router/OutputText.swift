@@ -5,10 +5,14 @@ import Tokenizer
 
 /// The text of an output as it grows.
 struct OutputText {
-    private var assembler = UTF8Assembler()
+    private var assembler: UTF8Assembler
     private var search: StopSearch
 
-    init(stops: [String]) { search = StopSearch(stops) }
+    /// - Parameter dropsFirstBlank: whether a blank at the text's beginning is left out.
+    init(stops: [String], dropsFirstBlank: Bool = false) {
+        assembler = UTF8Assembler(dropsFirstBlank: dropsFirstBlank)
+        search = StopSearch(stops)
+    }
 
     /// Whether a stop text is complete: the output ended before it.
     var stopped: Bool { search.found }

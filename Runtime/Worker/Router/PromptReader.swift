@@ -33,6 +33,14 @@ struct PromptReader {
         }
     }
 
+    /// Whether an answer is a text of its own, not the rest of the prompt's, and would be decoded without a blank in
+    /// front.
+    func beginsText(after prompt: Prompt, _ ids: [Int32]) -> Bool {
+        guard tokenizer.dropsFirstBlank else { return false }
+        if case .chat = prompt { return true }
+        return ids.allSatisfy(tokenizer.isSpecial)
+    }
+
     /// Whether all ids are of the vocabulary.
     func knows(_ ids: [Int32]) -> Bool { ids.allSatisfy { $0 >= 0 && Int($0) < config.vocabulary } }
 
@@ -53,13 +61,15 @@ struct PromptReader {
     }
 
     private func text(of ids: [Int32]) -> String {
-        String(decoding: ids.flatMap { tokenizer.bytes(of: $0) }, as: UTF8.self)
+        var text = UTF8Assembler(dropsFirstBlank: tokenizer.dropsFirstBlank)
+        return String(decoding: text.push(ids.flatMap { tokenizer.bytes(of: $0) }) + text.finish(), as: UTF8.self)
     }
 
     private func render(_ turns: [ChatTurn]) throws(RouterFailure) -> [Int32] {
         guard let template else {
             throw RouterFailure(
-                "invalid_messages", parameter: "messages", "this model has no chat template; use completions instead")
+                "invalid_messages", parameter: "messages",
+                "this model has no chat template; deploy it again with --chat-template FILE, or use completions")
         }
         guard !turns.isEmpty else {
             throw RouterFailure("invalid_messages", parameter: "messages", "there are no messages; give at least one")

@@ -68,7 +68,7 @@ final class RouterSequence<Cache: AnyObject> {
         (self.number, self.clock) = (number, clock)
         (self.key, self.request, self.cache, self.reserved) = (key, request, cache, reserved)
         tokens = request.prompt
-        text = OutputText(stops: request.stop)
+        text = OutputText(stops: request.stop, dropsFirstBlank: request.beginsText)
         if request.plan.penalizes { history = TokenHistory(prompt: request.prompt) }
         for token in request.resumed { _ = append(token, bytes: bytes(token)) }
     }

@@ -10,17 +10,22 @@ extension RouterServer {
         guard !runnable.isEmpty else { return }
         let shares = StepPlan.shares(
             runnable.map { StepPlan.Need(rows: $0.pending, logits: $0.wantsPromptLogits && $0.pending > 1) },
-            first: steps)
+            first: steps, besideAnswers: pace.rows)
         steps &+= 1
         let served = zip(runnable, shares).filter { $0.1 > 0 }
         let watchers = callers.values.filter { $0.watch != nil && !$0.outbox.isFull }
         model.record(!watchers.isEmpty)
+        let begun = locum_monotonic_ns()
         do throws(RouterFailure) {
             try model.forward(
                 served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces })
         } catch {
             for (sequence, _) in served { fail(sequence, error) }
             return
+        }
+        let answers = served.count { $0.0.pending == 1 }
+        if answers > 0 {
+            pace.took(locum_monotonic_ns() - begun, promptRows: served.reduce(0) { $0 + $1.1 } - answers)
         }
         if !watchers.isEmpty { tellRoutes(served, watchers) }
         var first = 0

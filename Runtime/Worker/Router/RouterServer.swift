@@ -38,6 +38,7 @@ final class RouterServer<Model: SequenceModel> {
     var sampler = Sampler()
     /// Counts steps; says who is served first.
     var steps = 0
+    var pace = StepPace()
 
     /// Everything that needs system calls which a closed sandbox refuses is made here.
     /// - Parameter sequences: most at once.

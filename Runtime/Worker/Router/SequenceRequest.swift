@@ -20,6 +20,8 @@ struct SequenceRequest {
     /// Off for a sequence that goes on after output: its caller has the prompt's scores.
     let scoresPrompt: Bool
     let traces: Bool
+    /// Whether the output is a text of its own and the tokenizer puts a blank before each, which is no part of it.
+    let beginsText: Bool
     /// Output that the caller has; at most `limit`.
     let resumed: [Int32]
 
@@ -45,6 +47,7 @@ struct SequenceRequest {
                 "\(count) alternatives were asked for, at most \(TokenScorer.mostAlternatives) are given")
         }
         (prompt, promptText) = try prompts.read(spec.prompt)
+        beginsText = prompts.beginsText(after: spec.prompt, prompt)
         limit = try Self.limit(spec, prompt: prompt.count, context: config.context)
         guard spec.resumed.count <= limit, prompts.knows(spec.resumed) else {
             throw RouterFailure(

@@ -10,8 +10,9 @@ struct Deploy: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn a model into functions: one router and its experts.",
         discussion: """
-            SOURCE is a Hugging Face folder (config.json, tokenizer.json, *.safetensors), a .gguf file, or the name
-            of the model that ships with Locum: tales-moe. Deploying again under the same name makes a new
+            SOURCE is a Hugging Face folder (config.json, tokenizer.json, *.safetensors), a .gguf file (of several
+            parts any one), or the name of the model that ships with Locum: tales-moe. Architectures: Qwen2-MoE,
+            Qwen3-MoE, Mixtral (in GGUF: llama with experts), OLMoE. Deploying again under the same name makes a new
             revision; experts that did not change keep their shards.
             """)
 
@@ -22,11 +23,14 @@ struct Deploy: ParsableCommand {
     var expertsPerFunction = "1"
     @Option(help: ArgumentHelp("Layers that share a function: a number or all.", valueName: "n"))
     var layersPerFunction = "1"
-    @Option(help: "Convert weights to f32, f16, bf16, q8_0 or q4_0; default: keep them as they are.")
+    @Option(help: "Convert weights to f32, f16, bf16, q8_0, q6_k, q4_k or q4_0; default: keep them as they are.")
     var quantize: String?
     @Option(help: ArgumentHelp("Longest sequence in tokens; default: the model's own.", valueName: "n"))
     var context: UInt32?
-    @Option(help: "Type of the KV cache: f16, or f32 for reference numbers.") var kvType = "f16"
+    @Option(help: "Jinja file with the chat template, instead of the model's own.", completion: .file())
+    var chatTemplate: String?
+    @Option(help: "Type of the KV cache: f16, q8_0 for half the memory, or f32 for reference numbers.") var kvType =
+        "f16"
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
@@ -42,11 +46,13 @@ struct Deploy: ParsableCommand {
             }
             return n
         }
-        let formats = ["f32", "f16", "bf16", "q8_0", "q4_0"]
+        let formats = ["f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0"]
         if let quantize, !formats.contains(quantize) {
             throw ValidationError("--quantize \(quantize): must be one of \(formats.joined(separator: ", ")).")
         }
-        guard ["f16", "f32"].contains(kvType) else { throw ValidationError("--kv-type \(kvType): must be f16 or f32.") }
+        guard ["f16", "q8_0", "f32"].contains(kvType) else {
+            throw ValidationError("--kv-type \(kvType): must be f16, q8_0 or f32.")
+        }
         if context == 0 { throw ValidationError("--context 0: must be at least 1.") }
         return DeployOptions(
             name: name, expertsPerFunction: try group(expertsPerFunction, "experts-per-function"),
@@ -56,7 +62,7 @@ struct Deploy: ParsableCommand {
 
     func run() throws {
         try reporting {
-            let files = try SourceFiles.open(source)
+            let files = try SourceFiles.open(source, chatTemplate: chatTemplate)
             let chosen = name ?? Self.defaultName(source)
             try Self.check(name: chosen)
             let deployment = try Deployment(daemon)
@@ -78,7 +84,11 @@ struct Deploy: ParsableCommand {
     /// The file's or folder's own name in small letters, what does not fit replaced by '-'.
     static func defaultName(_ source: String) -> String {
         var base = DataFolder.real(source).split(separator: "/").last.map(String.init) ?? "model"
-        if base.lowercased().hasSuffix(".gguf") { base.removeLast(5) }
+        if let part = GGUFPart(base) {
+            base = part.stem
+        } else if base.lowercased().hasSuffix(".gguf") {
+            base.removeLast(5)
+        }
         let fitting = base.lowercased().unicodeScalars.map { scalar -> Character in
             scalar.isASCII
                 && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil

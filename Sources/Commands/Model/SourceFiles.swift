@@ -1,6 +1,7 @@
 // The files of a deployment's source, opened here with the rights of the person who typed the command.
 import Glibc
 import Syscall
+import Wire
 
 /// An opened source file and the name by which messages speak of it.
 struct SourceFile {
@@ -17,11 +18,22 @@ enum SourceFiles {
     static func paths(_ source: String) throws -> [String] {
         var (path, info) = (source, stat())
         if stat(source, &info) < 0, let shipped = Installation.model(source) { path = shipped }
-        guard stat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return [path] }
+        guard stat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return GGUFPart(path)?.all ?? [path] }
         return try list(path).filter { $0.hasSuffix(".safetensors") }.map { "\(path)/\($0)" }
     }
 
-    /// The .gguf file itself, or what a Hugging Face folder holds of interest.
+    /// The same with a chat template.
+    /// - Parameter chatTemplate: a file that takes the place of the folder's own.
+    static func open(_ source: String, chatTemplate: String?) throws -> [SourceFile] {
+        var files = try open(source)
+        if let chatTemplate {
+            files.removeAll { $0.name == DeployOptions.chatTemplateFile }
+            files.append(try file(chatTemplate, name: DeployOptions.chatTemplateFile))
+        }
+        return files
+    }
+
+    /// The .gguf file itself or all its parts, or what a Hugging Face folder holds of interest.
     static func open(_ source: String) throws -> [SourceFile] {
         var path = source
         var info = stat()
@@ -34,7 +46,9 @@ enum SourceFiles {
             path = shipped
             try check(stat(path, &info), "open \(path)")
         }
-        if info.st_mode & S_IFMT != S_IFDIR { return [try file(path, name: lastPart(path))] }
+        if info.st_mode & S_IFMT != S_IFDIR {
+            return try (GGUFPart(path)?.all ?? [path]).map { try file($0, name: lastPart($0)) }
+        }
         let names = try list(path).filter { name in
             [".json", ".safetensors", ".jinja"].contains { name.hasSuffix($0) }
         }.sorted()

@@ -10,7 +10,7 @@ struct GGUFFile {
 
     /// Arrays whose elements are kept.
     private static let wantedArrays: Set<String> = [
-        "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges",
+        "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges", "tokenizer.ggml.scores",
     ]
     private static let mostValues = 65_536
 
@@ -28,6 +28,9 @@ struct GGUFFile {
         self.values = values
         tensors = try Self.readTensors(&cursor, count: tensorCount, alignment: try Self.alignment(values, cursor))
     }
+
+    /// What the first part of a model says, with the tensors of all parts.
+    init(_ first: GGUFFile, tensors: TensorTable) { (file, values, self.tensors) = (first.file, first.values, tensors) }
 
     /// Magic and version; gives the number of tensors.
     private static func start(_ cursor: inout GGUFCursor) throws(ImportError) -> Int {
@@ -74,11 +77,12 @@ struct GGUFFile {
             for _ in 0..<dimensions { shape.append(try cursor.count(most: 1 << 40, "elements in a row of \(name)")) }
             shape.reverse()
             let type = try cursor.integer(UInt32.self, "the type of \(name)")
-            guard let format = format(type) else {
+            guard let format = WeightFormat(ggmlType: type) else {
                 throw ImportError(
                     .unsupportedFormat,
-                    "\(file.name): tensor \(name) is \(typeName(type)), Locum reads F32, F16, BF16, "
-                        + "Q8_0 and Q4_0; use a file in one of these")
+                    "\(file.name): tensor \(name) is \(typeName(type)), Locum reads "
+                        + "\(WeightFormat.allCases.map { $0.name.uppercased() }.joined(separator: ", ")); "
+                        + "use a file in these")
             }
             guard let length = SourceTensor.byteLength(shape: shape, format: format) else {
                 throw cursor.bad("tensor \(name) has the impossible shape \(shape) in \(format.name)")
@@ -106,21 +110,10 @@ struct GGUFFile {
         return table
     }
 
-    private static func format(_ type: UInt32) -> WeightFormat? {
-        switch type {
-        case 0: .f32
-        case 1: .f16
-        case 2: .q4_0
-        case 8: .q8_0
-        case 30: .bf16
-        default: nil
-        }
-    }
-
     private static func typeName(_ type: UInt32) -> String {
         let names: [UInt32: String] = [
-            3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K",
-            15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
+            9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+            20: "IQ4_NL", 21: "IQ3_S",
             22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
             34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
         ]
@@ -171,6 +164,12 @@ extension GGUFFile {
     func ints(_ key: String) throws(ImportError) -> [Int]? {
         guard let value = values[key] else { return nil }
         guard case .integers(let numbers) = value else { throw wrong(key, "an array of whole numbers", value) }
+        return numbers
+    }
+
+    func floats(_ key: String) throws(ImportError) -> [Float]? {
+        guard let value = values[key] else { return nil }
+        guard case .floats(let numbers) = value else { throw wrong(key, "an array of numbers", value) }
         return numbers
     }
 

@@ -7,6 +7,7 @@ enum GGUFValue {
     case bool(Bool)
     case string(String)
     case integers([Int])
+    case floats([Float])
     case strings([String])
     /// An array that nobody asked for.
     case skipped(count: Int)
@@ -17,7 +18,7 @@ enum GGUFValue {
         case .float: "a number"
         case .bool: "true or false"
         case .string: "a string"
-        case .integers, .strings, .skipped: "an array"
+        case .integers, .floats, .strings, .skipped: "an array"
         }
     }
 
@@ -31,16 +32,19 @@ enum GGUFValue {
         let element = try cursor.integer(UInt32.self, "the element type of \(key)")
         guard element != 9 else { throw cursor.bad("\(key) is an array of arrays") }
         let count = try cursor.count(most: GGUFCursor.longestArray, "elements of \(key)")
-        var (strings, integers): ([String], [Int]) = ([], [])
+        var (strings, integers, floats): ([String], [Int], [Float]) = ([], [], [])
         for _ in 0..<count {
             switch try Self.scalar(element, &cursor, key) {
             case .string(let value) where keep: strings.append(value)
             case .integer(let value) where keep: integers.append(value)
+            case .float(let value) where keep: floats.append(Float(value))
             default: break
             }
         }
         if keep, strings.count == count, element == 8 {
             self = .strings(strings)
+        } else if keep, floats.count == count, count > 0 {
+            self = .floats(floats)
         } else if keep, integers.count == count {
             self = .integers(integers)
         } else {

@@ -3,8 +3,6 @@ import Shard
 import Tokenizer
 
 enum HFModel {
-    private static let longestTemplate = 1 << 20
-
     /// - Parameter files: by name; other files of the folder may be among them and are not looked at.
     static func load(_ files: [String: SourceFile]) throws(ImportError) -> LoadedModel {
         let configFile = try require("config.json", files)
@@ -43,7 +41,8 @@ enum HFModel {
         }
         return LoadedModel(
             naming: .safetensors, architecture: architecture, configFile: configFile.name, config: config,
-            hasAttentionBias: source.hasAttentionBias, tiesOutput: source.tiesEmbeddings,
+            hasAttentionBias: source.hasAttentionBias ?? architecture.hasAttentionBias,
+            tiesOutput: source.tiesEmbeddings,
             tokenizerFile: tokenizerFile.name, tokenizer: definition,
             template: try template(files, tokenizerConfig), tensors: try tensors(files))
     }
@@ -59,12 +58,7 @@ enum HFModel {
     private static func template(
         _ files: [String: SourceFile], _ config: HFTokenizerConfig
     ) throws(ImportError) -> LoadedModel.ChatTemplate? {
-        if let file = files["chat_template.jinja"] {
-            guard let text = String(validating: try file.contents(most: longestTemplate), as: UTF8.self) else {
-                throw ImportError(.unsupportedTemplate, "\(file.name): it is not UTF-8; download the file again")
-            }
-            return LoadedModel.ChatTemplate(place: file.name, source: text)
-        }
+        if let own = try LoadedModel.ChatTemplate(among: files) { return own }
         return config.chatTemplate.map {
             LoadedModel.ChatTemplate(place: "tokenizer_config.json, chat_template", source: $0)
         }

@@ -1,5 +1,5 @@
 // tokenizer.json of the `tokenizers` library: vocabulary, merges, added tokens, and a pipeline of
-// normalizer, pre-tokenizer, post-processor and decoder. What the runtime does not do exactly is refused:
+// normalizer, pre-tokenizer, post-processor and decoder (`HFPipeline`). What the runtime does not do exactly is refused:
 // a tokenizer that is nearly right gives a model that is nearly right.
 import Tokenizer
 
@@ -8,8 +8,7 @@ struct HFTokenizer {
     private var tokens: [String] = []
     private var merges: [(String, String)] = []
     private var added: [AddedToken] = []
-    private var preTokenizer: PreTokenizer?
-    private var normalizesNFC = false
+    private var pipeline = HFPipeline()
 
     private static let longest = 64 << 20
     private static let mostTokens = 1 << 20
@@ -24,11 +23,8 @@ struct HFTokenizer {
                 case "model": try tokenizer.readModel(&json)
                 case "added_tokens":
                     try json.array { json throws(ImportError) in try tokenizer.readAdded(&json) }
-                case "normalizer": try tokenizer.readNormalizer(&json)
-                case "pre_tokenizer": try tokenizer.readPreTokenizer(&json)
-                case "post_processor", "decoder":
-                    guard try !json.null() else { return }
-                    try tokenizer.readByteLevel(&json, key)
+                case "normalizer", "pre_tokenizer", "post_processor", "decoder":
+                    tokenizer.pipeline.components[key] = try HFComponent(optional: &json)
                 default: try json.skip()
                 }
             }
@@ -38,14 +34,20 @@ struct HFTokenizer {
 
     /// - Parameter config: names of the begin token, and whether prompts begin with it.
     func definition(_ config: HFTokenizerConfig) throws(ImportError) -> TokenizerDefinition {
-        guard let preTokenizer else { throw unsupported("a tokenizer without pre-tokenizer", "\(file)") }
+        let scheme = try pipeline.scheme(file)
         guard tokens.contains(where: { !$0.isEmpty }) else {
             throw ImportError(.badTokenizer, "\(file): the vocabulary is missing or empty; download the file again")
         }
         let bos = try config.bosText.map { text throws(ImportError) in try id(of: text) }
+        let begin = try scheme.begin.map { text throws(ImportError) in try id(of: text) }
+        guard begin == nil || begin == bos else {
+            throw HFPipeline.unsupported("another token before the text than bos_token", "\(file), post_processor")
+        }
         return TokenizerDefinition(
-            tokens: tokens, merges: merges, added: added, preTokenizer: preTokenizer, normalizesNFC: normalizesNFC,
-            bosToken: bos, addsBos: config.addsBos && bos != nil)
+            tokens: tokens, merges: merges, added: added, preTokenizer: scheme.preTokenizer,
+            blankPrefix: scheme.blankPrefix, dropsFirstBlank: scheme.dropsFirstBlank,
+            normalizesNFC: scheme.normalizesNFC, bosToken: bos,
+            addsBos: (config.addsBos ?? (begin != nil)) && bos != nil)
     }
 
     /// The id of a token that another file names.
@@ -58,11 +60,6 @@ struct HFTokenizer {
                 + "download both files again")
     }
 
-    private func unsupported(_ what: String, _ place: String) -> ImportError {
-        ImportError(
-            .unsupportedTokenizer, "\(place): \(what.prefix(120)) is not supported; byte-level BPE as in Qwen2 is")
-    }
-
     // MARK: Vocabulary
 
     private mutating func readModel(_ json: inout JSONReader) throws(ImportError) {
@@ -71,15 +68,16 @@ struct HFTokenizer {
             switch key {
             case "type":
                 let type = try json.string()
-                guard type == "BPE" else { throw tokenizer.unsupported("a tokenizer of type \(type)", json.place) }
+                guard type == "BPE" else { throw HFPipeline.unsupported("a tokenizer of type \(type)", json.place) }
             case "vocab":
                 try json.object { json, token throws(ImportError) in try tokenizer.readToken(token, &json) }
             case "merges":
                 try json.array { json throws(ImportError) in try tokenizer.readMerge(&json) }
-            case "byte_fallback", "ignore_merges", "fuse_unk":
-                if try json.optionalBool() ?? false { throw tokenizer.unsupported(key, json.place) }
+            case "byte_fallback": tokenizer.pipeline.fallsBackToBytes = try json.optionalBool() ?? false
+            case "ignore_merges":
+                if try json.optionalBool() ?? false { throw HFPipeline.unsupported(key, json.place) }
             case "continuing_subword_prefix", "end_of_word_suffix":
-                if try json.optionalString() ?? "" != "" { throw tokenizer.unsupported(key, json.place) }
+                if try json.optionalString() ?? "" != "" { throw HFPipeline.unsupported(key, json.place) }
             default: try json.skip()
             }
         }
@@ -144,76 +142,5 @@ struct HFTokenizer {
                 .badTokenizer, "\(json.place): an added token has no usable id or no content; download the file again")
         }
         added.append(token)
-    }
-
-    // MARK: Pipeline
-
-    private mutating func readNormalizer(_ json: inout JSONReader) throws(ImportError) {
-        guard try !json.null() else { return }
-        var type = ""
-        try json.object { json, key throws(ImportError) in
-            if key == "type" { type = try json.string() } else { try json.skip() }
-        }
-        guard type == "NFC" else { throw unsupported("the normalizer \(type)", json.place) }
-        normalizesNFC = true
-    }
-
-    /// A sequence of a split by a known expression and a byte-level step without one of its own.
-    private mutating func readPreTokenizer(_ json: inout JSONReader) throws(ImportError) {
-        guard try !json.null() else { return }
-        var tokenizer = self
-        var (type, steps) = ("", [String]())
-        try json.object { json, key throws(ImportError) in
-            switch key {
-            case "type": type = try json.string()
-            case "pretokenizers":
-                try json.array { json throws(ImportError) in steps.append(try tokenizer.readStep(&json)) }
-            default: try json.skip()
-            }
-        }
-        guard type == "Sequence", steps == ["Split", "ByteLevel"] else {
-            throw unsupported("the pre-tokenizer \(type) \(steps)", json.place)
-        }
-        self = tokenizer
-    }
-
-    private mutating func readStep(_ json: inout JSONReader) throws(ImportError) -> String {
-        var (type, expression, flags): (String, String?, [String: Bool]) = ("", nil, [:])
-        var behavior = "Isolated"
-        try json.object { json, key throws(ImportError) in
-            switch key {
-            case "type": type = try json.string()
-            case "pattern":
-                try json.object { json, key throws(ImportError) in
-                    if key == "Regex" { expression = try json.string() } else { try json.skip() }
-                }
-            case "behavior": behavior = try json.string()
-            case "invert", "add_prefix_space", "use_regex": flags[key] = try json.bool()
-            default: try json.skip()
-            }
-        }
-        // A byte-level step that does not say otherwise cuts words by an expression of its own.
-        let plain = type != "ByteLevel" || flags["use_regex"] == false
-        guard behavior == "Isolated", plain, !flags.values.contains(true) else {
-            throw unsupported("a pre-tokenizer step \(type) with \(behavior) \(flags)", json.place)
-        }
-        if let expression {
-            do throws(TokenizerError) {
-                preTokenizer = try PreTokenizer(expression: expression)
-            } catch {
-                throw ImportError(.unsupportedTokenizer, "\(json.place): \(error.message)")
-            }
-        } else if type != "ByteLevel" {
-            throw unsupported("the pre-tokenizer step \(type)", json.place)
-        }
-        return type
-    }
-
-    private func readByteLevel(_ json: inout JSONReader, _ what: String) throws(ImportError) {
-        var type = ""
-        try json.object { json, key throws(ImportError) in
-            if key == "type" { type = try json.string() } else { try json.skip() }
-        }
-        guard type == "ByteLevel" else { throw unsupported("the \(what) \(type)", json.place) }
     }
 }

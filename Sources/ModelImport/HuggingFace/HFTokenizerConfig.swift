@@ -4,7 +4,8 @@
 struct HFTokenizerConfig {
     private(set) var bosText: String?
     private(set) var eosText: String?
-    private(set) var addsBos = false
+    /// nil when the file does not say.
+    private(set) var addsBos: Bool?
     private(set) var chatTemplate: String?
 
     private static let longest = 16 << 20
@@ -19,7 +20,7 @@ struct HFTokenizerConfig {
                 switch key {
                 case "bos_token": config.bosText = try Self.token(&json)
                 case "eos_token": config.eosText = try Self.token(&json)
-                case "add_bos_token": config.addsBos = try json.optionalBool() ?? false
+                case "add_bos_token": config.addsBos = try json.optionalBool()
                 case "chat_template": config.chatTemplate = try Self.template(&json)
                 default: try json.skip()
                 }

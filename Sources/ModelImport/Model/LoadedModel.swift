@@ -2,6 +2,7 @@
 // nobody asks which format it was, except for the names of tensors.
 import Shard
 import Tokenizer
+import Wire
 
 struct LoadedModel {
     enum Naming: String {
@@ -13,6 +14,18 @@ struct LoadedModel {
     struct ChatTemplate {
         let place: String
         let source: String
+        private static let longest = 1 << 20
+
+        init(place: String, source: String) { (self.place, self.source) = (place, source) }
+
+        /// The template that is a file of its own; nil if there is none.
+        init?(among files: [String: SourceFile]) throws(ImportError) {
+            guard let file = files[DeployOptions.chatTemplateFile] else { return nil }
+            guard let text = String(validating: try file.contents(most: Self.longest), as: UTF8.self) else {
+                throw ImportError(.unsupportedTemplate, "\(file.name): it is not UTF-8; give another file")
+            }
+            self.init(place: file.name, source: text)
+        }
     }
 
     let naming: Naming
@@ -29,6 +42,9 @@ struct LoadedModel {
     let tokenizer: TokenizerDefinition
     let template: ChatTemplate?
     let tensors: TensorTable
+
+    /// What its tensors are called.
+    var names: TensorNames { naming == .gguf ? .gguf : architecture.huggingFaceNames }
 }
 
 /// A tensor that the architecture needs, with the shape that its numbers imply.
@@ -41,6 +57,12 @@ struct RequiredTensor {
 }
 
 extension LoadedModel {
+    /// The router adds biases head by head, which is too late for a norm across heads; and a file that permutes the rows of q
+    /// and k permutes their biases, too, which is not undone.
+    var allowsAttentionBias: Bool {
+        config.queryKeyNorm != .acrossHeads && !(naming == .gguf && architecture.ggufInterleavesPairs)
+    }
+
     /// What goes into the router's shard.
     var routerTensors: [RequiredTensor] {
         let c = config
@@ -63,6 +85,15 @@ extension LoadedModel {
                 add(.qBias, 1, queries)
                 add(.kBias, 1, keys)
                 add(.vBias, 1, keys)
+            }
+            switch c.queryKeyNorm {
+            case .none: break
+            case .perHead:
+                add(.qNorm, 1, c.headDim)
+                add(.kNorm, 1, c.headDim)
+            case .acrossHeads:
+                add(.qNorm, 1, queries)
+                add(.kNorm, 1, keys)
             }
             add(.ffnNorm, 1, c.hidden)
             if !c.isMoE[layer] {

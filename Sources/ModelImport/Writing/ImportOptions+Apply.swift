@@ -1,4 +1,5 @@
 // What the options make of a model's numbers.
+import Kernels
 import Shard
 
 extension ImportOptions {
@@ -21,11 +22,16 @@ extension ImportOptions {
                     + "\(model.config.context) tokens at most; choose 1 to \(model.config.context)")
         }
         if context > 0 { config.context = context }
-        switch kvType {
-        case "f32": config.kvType = .f32
-        case "f16": config.kvType = .f16
-        default: throw ImportError(.badOptions, "--kv-type \(kvType.prefix(40)): it is f32 or f16")
+        guard let format = KVFormat(name: kvType) else {
+            throw ImportError(.badOptions, "--kv-type \(kvType.prefix(40)): it is f16, q8_0 or f32")
         }
+        guard format.valueBytes(headDim: config.headDim, capacity: 64) != nil else {
+            throw ImportError(
+                .badOptions,
+                "--kv-type \(kvType): \(model.configFile) has heads of \(config.headDim), which is no multiple of 32; "
+                    + "choose f16")
+        }
+        config.kvType = format
         config.functions = ExpertGroup.map(groups, isMoE: config.isMoE, experts: config.expertCount)
         do throws(ShardError) {
             try config.validate()

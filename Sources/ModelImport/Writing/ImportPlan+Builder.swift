@@ -57,7 +57,7 @@ extension ImportPlan {
             _ required: RequiredTensor, layer: Int, expert: Int, _ locator: inout TensorLocator
         ) throws(ImportError) -> Part {
             let slice = try locator.find(required)
-            let format = target(required.role, slice.format)
+            let format = target(required.role, slice.format, columns: slice.cols)
             guard slice.cols % format.blockSize == 0 else {
                 throw ImportError(
                     .badOptions,
@@ -74,11 +74,12 @@ extension ImportPlan {
         }
 
         /// Norms, biases and gates are f32 always: they are small, and a gate's rounding changes which experts
-        /// are chosen. With Q4_0 the output matrix becomes Q8_0, as llama.cpp has it.
-        private func target(_ role: ShardRole, _ source: WeightFormat) -> WeightFormat {
+        /// are chosen.
+        private func target(_ role: ShardRole, _ source: WeightFormat, columns: Int) -> WeightFormat {
             if role.content == .vector || role == .gate { return .f32 }
             guard let quantize else { return source }
-            return quantize == .q4_0 && role == .output ? .q8_0 : quantize
+            let wanted = role == .output ? quantize.ofOutput : quantize
+            return columns % wanted.blockSize == 0 ? wanted : wanted.inBlocksOf32 ?? wanted
         }
 
         private mutating func add(

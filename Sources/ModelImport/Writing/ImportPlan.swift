@@ -42,6 +42,12 @@ struct ImportPlan {
                 "\(model.configFile): \(experts) experts over all layers, more than \(FunctionMap.mostExperts); the file "
                     + "is damaged or of another kind of model")
         }
+        guard !model.hasAttentionBias || model.allowsAttentionBias else {
+            throw ImportError(
+                .unsupportedArchitecture,
+                "\(model.configFile): biases of queries and keys are not supported for \(model.architecture.name); use "
+                    + "another model")
+        }
         let groups = ExpertGroup.groups(
             isMoE: model.config.isMoE, experts: model.config.expertCount,
             layersPerFunction: options.layersPerFunction, expertsPerFunction: options.expertsPerFunction)

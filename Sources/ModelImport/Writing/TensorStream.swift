@@ -29,18 +29,33 @@ final class TensorStream {
         for first in stride(from: 0, to: slice.rows, by: step) {
             let count = min(step, slice.rows - first)
             let buffer = input.bytes(count * slice.rowBytes)
-            try slice.file.read(at: slice.offset + first * slice.rowBytes, into: buffer, what: "tensor \(slice.name)")
+            try read(slice, first, count, into: buffer)
             guard let base = buffer.baseAddress else { continue }
             for row in 0..<count {
                 guard slice.format.isFinite(row: base + row * slice.rowBytes, columns: slice.cols) else {
+                    let place = slice.place(of: first + row)
                     throw ImportError(
                         .badValue,
-                        "\(slice.file.name): row \(first + row) of tensor \(slice.name) (byte "
-                            + "\(slice.offset + (first + row) * slice.rowBytes)) holds an infinity or NaN; "
+                        "\(slice.file.name): row \(place) of tensor \(slice.name) (byte "
+                            + "\(slice.offset + place * slice.rowBytes)) holds an infinity or NaN; "
                             + "the file is damaged, download it again")
                 }
             }
             try body(first, count, UnsafeRawPointer(base))
+        }
+    }
+
+    /// Reads `count` rows from row `first` on, each from its place.
+    private func read(
+        _ slice: TensorSlice, _ first: Int, _ count: Int, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ImportError) {
+        let (what, size) = ("tensor \(slice.name)", slice.rowBytes)
+        guard slice.interleavedHead != nil else {
+            return try slice.file.read(at: slice.offset + first * size, into: buffer, what: what)
+        }
+        for row in 0..<count {
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[row * size..<(row + 1) * size])
+            try slice.file.read(at: slice.offset + slice.place(of: first + row) * size, into: part, what: what)
         }
     }
 

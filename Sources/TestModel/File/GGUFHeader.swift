@@ -25,7 +25,7 @@ struct GGUFHeader {
             out.string(tensor.name)
             out.integer(UInt32(tensor.dimensions.count))
             for size in tensor.dimensions { out.integer(UInt64(size)) }
-            out.integer(Self.type(tensor.format))
+            out.integer(tensor.format.ggmlType)
             out.integer(UInt64(place))
         }
         var head = GGUFBytes()
@@ -42,24 +42,19 @@ struct GGUFHeader {
 
     private static func aligned(_ n: Int) -> Int { (n + alignment - 1) / alignment * alignment }
 
-    /// ggml's number of a tensor type.
-    private static func type(_ format: WeightFormat) -> UInt32 {
-        switch format {
-        case .f32: 0
-        case .f16: 1
-        case .q4_0: 2
-        case .q8_0: 8
-        case .bf16: 30
-        }
-    }
-
     /// llama.cpp's number for a file that is mostly of this format.
     fileprivate static func fileType(_ format: WeightFormat) -> UInt32 {
         switch format {
         case .f32: 0
         case .f16: 1
         case .q4_0: 2
+        case .q4_1: 3
         case .q8_0: 7
+        case .q5_0: 8
+        case .q5_1: 9
+        case .q4_k: 15
+        case .q5_k: 17
+        case .q6_k: 18
         case .bf16: 32
         }
     }

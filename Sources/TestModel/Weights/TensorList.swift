@@ -4,13 +4,12 @@ import Glibc
 import Kernels
 
 enum TensorList {
-    /// The tensors of a model: matrices in `format`, everything else f32. The output matrix of a Q4_0 model is Q8_0:
-    /// converters leave it finer as well.
+    /// The tensors of a model: matrices as `mixture` has them, everything else f32.
     static func make(
-        _ shape: ModelShape, _ format: WeightFormat, _ dial: RoutingDial, seed: UInt64
+        _ shape: ModelShape, _ mixture: Mixture, _ dial: RoutingDial, seed: UInt64
     ) -> [TensorSpec] {
         let plan = GatePlan(shape, dial, seed: seed)
-        var list = Builder(format: format, seed: seed)
+        var list = Builder(mixture: mixture, seed: seed)
         let (layout, hidden, vocabulary) = (plan.layout, shape.hidden, shape.vocabulary)
         list.matrix(
             "token_embd.weight", [hidden, vocabulary],
@@ -27,7 +26,7 @@ enum TensorList {
         let deviation = (2 * (log(Double(vocabulary)) - 3.5)).squareRoot() / Double(hidden).squareRoot()
         let words = vocabulary - SyntheticTokenizer.control.count
         list.matrix(
-            "output.weight", [hidden, vocabulary], format: format == .q4_0 ? .q8_0 : format,
+            "output.weight", [hidden, vocabulary], format: mixture.output,
             [[Run(end: hidden, spread: Float(deviation))], [Run(end: hidden)]]
         ) { $0 < words ? 0 : 1 }
         return list.tensors
@@ -35,18 +34,19 @@ enum TensorList {
 }
 
 private struct Builder {
-    let format: WeightFormat
+    let mixture: Mixture
     let seed: UInt64
     private(set) var tensors: [TensorSpec] = []
 
-    init(format: WeightFormat, seed: UInt64) { (self.format, self.seed) = (format, seed) }
+    init(mixture: Mixture, seed: UInt64) { (self.mixture, self.seed) = (mixture, seed) }
 
     mutating func matrix(
         _ name: String, _ dimensions: [Int], format: WeightFormat? = nil, _ patterns: [RowPattern],
         choose: @escaping @Sendable (Int) -> Int = { _ in 0 }
     ) {
         let words = RandomWords(seed: seed, Purpose.tensor(tensors.count))
-        tensors.append(TensorSpec(name, dimensions, format ?? self.format, words, patterns, choose: choose))
+        let format = Mixture.fitting(format ?? mixture.base, patterns)
+        tensors.append(TensorSpec(name, dimensions, format, words, patterns, choose: choose))
     }
 
     mutating func vector(_ name: String, _ pattern: RowPattern) {
@@ -61,11 +61,13 @@ private struct Builder {
     /// A matrix whose rows write columns of the residual stream, those of `band` more than others; of several
     /// experts each has `hidden` rows.
     mutating func writer(
-        _ name: String, _ dimensions: [Int], _ band: Range<Int>, _ spread: (inside: Float, outside: Float)
+        _ name: String, _ dimensions: [Int], format: WeightFormat? = nil, _ band: Range<Int>,
+        _ spread: (inside: Float, outside: Float)
     ) {
         let (columns, hidden) = (dimensions[0], dimensions[1])
         matrix(
-            name, dimensions, [[Run(end: columns, spread: spread.outside)], [Run(end: columns, spread: spread.inside)]]
+            name, dimensions, format: format,
+            [[Run(end: columns, spread: spread.outside)], [Run(end: columns, spread: spread.inside)]]
         ) { band.contains($0 % hidden) ? 1 : 0 }
     }
 
@@ -82,7 +84,8 @@ private struct Builder {
             let bias = Array(repeating: plan.window.bias, count: heads).flatMap(\.self)
             vector(at + "attn_\(part).bias", bias.enumerated().map { Run(end: $0.offset + 1, mean: $0.element) })
         }
-        matrix(at + "attn_v.weight", [hidden, shape.kvWidth], plain(hidden))
+        let finer = mixture.finer(layer: layer, of: shape.layers)
+        matrix(at + "attn_v.weight", [hidden, shape.kvWidth], format: finer, plain(hidden))
         vector(at + "attn_v.bias", [Run(end: shape.kvWidth)])
         writer(
             at + "attn_output.weight", [hidden, hidden], layer == 0 ? layout.lasting : layout.band(layer),
@@ -98,7 +101,7 @@ private struct Builder {
                 matrix(at + "ffn_\(part)_\(suffix).weight", [hidden, width] + count, plain(hidden))
             }
             writer(
-                at + "ffn_down_\(suffix).weight", [width, hidden] + count, next,
+                at + "ffn_down_\(suffix).weight", [width, hidden] + count, format: finer, next,
                 suffix == "exps" ? sizes.expertDown : sizes.sharedDown)
         }
     }

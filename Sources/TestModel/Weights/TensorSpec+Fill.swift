@@ -18,8 +18,7 @@ extension TensorSpec {
                     floats(run, row, start, target, UInt16.self) {
                         UInt16(truncatingIfNeeded: ($0.bitPattern &+ 0x8000) >> 16)
                     }
-                case .q8_0: q8(run, row, start, target)
-                case .q4_0: q4(run, row, start, target)
+                default: blocks(run, row, start, target)
                 }
                 start = run.end
             }
@@ -42,35 +41,30 @@ extension TensorSpec {
         }
     }
 
-    /// Blocks of an f16 scale and 32 bytes -127...127.
-    private func q8(_ run: Run, _ row: Int, _ start: Int, _ target: UnsafeMutableRawPointer) {
+    /// Blocks of constant bytes with random ones in their midst; those of one run are alike but for these.
+    private func blocks(_ run: Run, _ row: Int, _ start: Int, _ target: UnsafeMutableRawPointer) {
         let source = run.words ?? words
-        let constant = run.spread == 0
-        // The root of the mean square of such bytes.
-        let scale = Float16(constant ? run.mean / 127 : run.spread / 73.89).bitPattern.littleEndian
-        for block in start / 32..<run.end / 32 {
-            let place = target + block * 34
-            place.storeBytes(of: scale, as: UInt16.self)
-            let index = (row * (columns / 32) + block) * 4
-            for part in 0..<4 {
-                let quants = constant ? 0x7F7F_7F7F_7F7F_7F7F : Self.withoutLeast(source[index + part])
-                place.storeBytes(of: quants.littleEndian, toByteOffset: 2 + part * 8, as: UInt64.self)
-            }
-        }
-    }
-
-    /// Blocks of an f16 scale and 32 nibbles; 8 stands for 0, and 0 (-8) is not used, so that the mean is 0.
-    private func q4(_ run: Run, _ row: Int, _ start: Int, _ target: UnsafeMutableRawPointer) {
-        let source = run.words ?? words
-        let constant = run.spread == 0
-        let scale = Float16(constant ? run.mean / 7 : run.spread / 4.183).bitPattern.littleEndian
-        for block in start / 32..<run.end / 32 {
-            let place = target + block * 18
-            place.storeBytes(of: scale, as: UInt16.self)
-            let index = (row * (columns / 32) + block) * 2
-            for part in 0..<2 {
-                let quants = constant ? .max : Self.withoutZeros(source[index + part])
-                place.storeBytes(of: quants.littleEndian, toByteOffset: 2 + part * 8, as: UInt64.self)
+        let form = BlockForm(format, run)
+        let size = format.blockSize
+        let wordsPerBlock = (form.random.count + 7) / 8
+        for block in start / size..<run.end / size {
+            let place = target + block * form.bytes.count
+            place.copyMemory(from: form.bytes, byteCount: form.bytes.count)
+            if form.flips, block % 2 == 1 { (place + 1).storeBytes(of: form.bytes[1] ^ 0x80, as: UInt8.self) }
+            let index = (row * (columns / size) + block) * wordsPerBlock
+            for part in 0..<wordsPerBlock {
+                var word = form.constant
+                if run.spread != 0 {
+                    word = source[index + part]
+                    if format == .q8_0 { word = Self.withoutLeast(word) }
+                    if format == .q4_0 { word = Self.withoutZeros(word) }
+                }
+                let offset = form.random.lowerBound + part * 8
+                if form.random.upperBound - offset >= 8 {
+                    (place + offset).storeBytes(of: word.littleEndian, as: UInt64.self)
+                } else {
+                    (place + offset).storeBytes(of: UInt32(truncatingIfNeeded: word).littleEndian, as: UInt32.self)
+                }
             }
         }
     }

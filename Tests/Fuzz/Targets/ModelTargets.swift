@@ -41,15 +41,17 @@ extension FuzzTarget {
         let parts = bytes.parts(2)
         do throws(ImportError) {
             let source = try HFConfig(try MemoryFiles.file("config.json", parts[0]))
-            var config = try source.routerConfig(.qwen2moe)
+            let architecture = Architecture.all.first { $0.huggingFaceType == source.modelType } ?? .qwen2moe
+            var config = try source.routerConfig(architecture)
             if !parts[1].isEmpty {
                 config.generation = try HFGenerationConfig(
                     try MemoryFiles.file("generation_config.json", parts[1])
                 ).defaults
             }
             let model = LoadedModel(
-                naming: .safetensors, architecture: .qwen2moe, configFile: "config.json", config: config,
-                hasAttentionBias: source.hasAttentionBias, tiesOutput: source.tiesEmbeddings,
+                naming: .safetensors, architecture: architecture, configFile: "config.json", config: config,
+                hasAttentionBias: source.hasAttentionBias ?? architecture.hasAttentionBias,
+                tiesOutput: source.tiesEmbeddings,
                 tokenizerFile: "tokenizer.json", tokenizer: byteLevel, template: nil, tensors: TensorTable())
             _ = try ImportPlan(model, ImportOptions())
             preconditionFailure("a model without tensors was planned")

@@ -41,7 +41,7 @@ extension FuzzTarget {
         let ids = tokenizer.encode([
             TextPiece(utf8: trusted, parsesSpecial: true), TextPiece(utf8: plain, parsesSpecial: false),
         ])
-        var text = UTF8Assembler()
+        var text = UTF8Assembler(dropsFirstBlank: tokenizer.dropsFirstBlank)
         for id in ids {
             precondition(id >= 0 && Int(id) < tokenizer.vocabularySize)
             _ = tokenizer.isSpecial(id)

@@ -7,7 +7,12 @@ import Testing
 
 @Suite("The same bits always")
 struct EngineInvarianceTests {
-    static let forms = ["qwen2moe", "qwen2moe-norm", "gguf/qwen2moe.Q8_0.gguf", "gguf/qwen2moe.Q4_0.gguf"]
+    static let forms = [
+        "qwen2moe", "qwen2moe-norm", "gguf/qwen2moe.Q8_0.gguf", "gguf/qwen2moe.Q4_0.gguf",
+        "gguf/kquant-qwen2moe.Q4_K_M.gguf",
+        "gguf/qwen3moe.Q4_0.gguf",
+        "gguf/mixtral.Q8_0.gguf", "olmoe",
+    ]
 
     static func prompt(_ count: Int, seed: UInt64 = 1) -> [Int32] {
         var state = seed
@@ -71,7 +76,8 @@ struct EngineInvarianceTests {
         let ids = Self.prompt(50)
         let expected = try Run(try model.engine(), ids).logits
         let pool = try ComputePool(cpus: Array(TestCPUs.all.prefix(2)))
-        let dispatcher = try LocalDispatcher(model, threads: pool.count, mostRows: 7)
+        let dispatcher = try LocalDispatcher(
+            model.experts, model.config, owner: model, threads: pool.count, mostRows: 7)
         let engine = try Engine(shard: model.router, config: model.config, pool: pool, dispatcher: dispatcher)
         #expect(try Run(engine, ids).logits == expected)
     }
@@ -83,6 +89,23 @@ struct EngineInvarianceTests {
         let whole = try Run(try model.engine(), ids).logits
         #expect(try Run(try model.engine(threads: 2), ids, chunk: 9).logits == whole)
         #expect(try Run(try NanoModel("qwen2moe").engine(), ids).logits != whole)
+    }
+
+    @Test("So are those in q8_0, near the numbers of f32")
+    func quantisedCache() throws {
+        let ids = Self.prompt(70)
+        let model = try NanoModel("kquant-qwen2moe", ImportOptions(kvType: "q8_0"))
+        let whole = try Run(try model.engine(), ids).logits
+        #expect(try Run(try model.engine(threads: 2), ids, chunk: 9).logits == whole)
+        let exact = try Run(try NanoModel("kquant-qwen2moe").engine(), ids).logits
+        var (square, power) = (0.0, 0.0)
+        for (row, other) in zip(whole, exact) {
+            for (a, b) in zip(row, other) {
+                square += Double(a - b) * Double(a - b)
+                power += Double(b) * Double(b)
+            }
+        }
+        #expect(square > 0 && square / power < 2e-3)
     }
 
     @Test("A batch that cannot be is refused, and the engine goes on")

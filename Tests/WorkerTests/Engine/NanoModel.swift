@@ -80,7 +80,7 @@ final class NanoModel {
     /// An engine that applies the experts itself.
     func engine(threads: Int = 1) throws -> Engine {
         let pool = try ComputePool(cpus: Array(TestCPUs.all.prefix(threads)))
-        let dispatcher = try LocalDispatcher(self, threads: pool.count)
+        let dispatcher = try LocalDispatcher(experts, config, owner: self, threads: pool.count)
         return try Engine(shard: router, config: config, pool: pool, dispatcher: dispatcher)
     }
 }

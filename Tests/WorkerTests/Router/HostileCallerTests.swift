@@ -2,6 +2,7 @@
 // the same, and nothing is left behind. What single frames can do to their readers is `make fuzz`'s to find.
 import Glibc
 import Syscall
+import SeededRandom
 import Testing
 import Wire
 
@@ -10,7 +11,7 @@ import Wire
 @Suite struct HostileCallerTests {
     @Test("Frames that are cut, altered, mixed or made up end at most their caller")
     func frames() throws {
-        var random = SystemRandomNumberGenerator()
+        var random = SplitMix64(103)
         let bench = try RouterBench(context: 64)
         let spec = GenerateSpec(prompt: .tokens([1, 2, 3]), maxTokens: 20, topLogprobs: 2, ignoresEnd: true)
         let expected = try RouterBench(context: 64).run(spec)
@@ -33,7 +34,7 @@ import Wire
         }
     }
 
-    private func valid(_ random: inout SystemRandomNumberGenerator) -> [UInt8] {
+    private func valid(_ random: inout SplitMix64) -> [UInt8] {
         let prompts: [Prompt] = [
             .tokens([5, 6]), .text("a b<|im_end|>"), .chat([ChatTurn(role: "user", content: "é")]),
         ]
@@ -46,7 +47,7 @@ import Wire
         return RouterFrame.cut(command, sequence: UInt64.random(in: 1...4, using: &random))[0].frame
     }
 
-    private func alter(_ frame: [UInt8], _ random: inout SystemRandomNumberGenerator) -> [UInt8] {
+    private func alter(_ frame: [UInt8], _ random: inout SplitMix64) -> [UInt8] {
         var frame = frame
         switch Int.random(in: 0...4, using: &random) {
         case 0: break

@@ -1,5 +1,6 @@
 // A router server on a table model, with a node and callers at the other ends of its sockets, all in one thread:
 // the test turns the server by hand.
+import Kernels
 import Glibc
 import Link
 import Shard
@@ -37,8 +38,8 @@ enum ByteVocabulary {
     static func config(context: Int, generation: GenerationDefaults = GenerationDefaults()) -> RouterConfig {
         RouterConfig(
             architecture: "table", vocabulary: count, hidden: 1, layers: 1, heads: 1, kvHeads: 1, headDim: 2,
-            ropeTheta: 1,
-            rmsEpsilon: 1, expertCount: 1, expertsPerToken: 1, normalizesTopK: false, sharedExpertIntermediate: 0,
+            rotation: Rotation(frequencies: [1]), rmsEpsilon: 1, queryKeyNorm: .none, expertCount: 1,
+            expertsPerToken: 1, normalizesTopK: false, sharedExpertIntermediate: 0,
             moeIntermediate: 1, denseIntermediate: 0, isMoE: [true], context: context, kvType: .f32, eosTokens: [end],
             bosToken: nil, bosText: "", eosText: "<|im_end|>", generation: generation,
             functions: FunctionMap(count: 1, places: [.init(function: 0, local: 0)]))

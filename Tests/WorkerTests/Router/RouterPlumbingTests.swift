@@ -1,5 +1,6 @@
 import Glibc
 import Syscall
+import SeededRandom
 import Testing
 import Wire
 
@@ -11,24 +12,52 @@ struct RouterPlumbingTests {
 
     @Test("Running answers get their row whatever prompts wait")
     func decodeFirst() {
-        let shares = StepPlan.shares([need(5000), need(1), need(5000), need(1), need(5000)], first: 3)
+        let needs = [need(5000), need(1), need(5000), need(1), need(5000)]
+        let shares = StepPlan.shares(needs, first: 3, besideAnswers: 31)
         #expect(shares[1] == 1 && shares[3] == 1)
-        #expect(shares.reduce(0, +) == StepPlan.mostRows)
-        #expect(shares[0] >= 84 && shares[2] >= 84 && shares[4] >= 84)
+        #expect(shares.reduce(0, +) == 33)
+        #expect(shares[0] >= 10 && shares[2] >= 10 && shares[4] >= 10)
+        #expect(StepPlan.shares(needs, first: 0, besideAnswers: 0) == [0, 1, 0, 1, 0])
+        #expect(StepPlan.shares([need(5000)], first: 0, besideAnswers: 3) == [StepPlan.mostRows])
+    }
+
+    @Test(
+        "Prompts at most double the mean time between an answer's tokens, and have half of the time",
+        arguments: [0.02, 0.3, 5])
+    func pace(_ rowMilliseconds: Double) {
+        var (pace, random) = (StepPace(), SplitMix64(104))
+        for alone in [1.0, 30] {
+            var (steps, total, prompts, longest) = (0.0, 0.0, 0.0, 0.0)
+            for step in 0..<4000 {
+                let rows = pace.rows
+                let reading = rowMilliseconds * Double(rows)
+                let time = (alone + reading) * Double.random(in: 0.9...1.1, using: &random)
+                pace.took(UInt64(time * 1e6), promptRows: rows)
+                if step < 1000 { continue }
+                steps += 1
+                total += time
+                prompts += reading
+                longest = max(longest, reading)
+            }
+            #expect(total / steps <= 2 * alone * 1.02, "a row of \(rowMilliseconds) ms beside \(alone) ms")
+            #expect(longest <= 200 * 1.3)
+            // Where all rows that a step can have take little, there is nothing to gain.
+            #expect(prompts > 0.4 * total || longest >= rowMilliseconds * 255)
+        }
     }
 
     @Test("Any mixture keeps the limits, and nobody waits for ever")
     func limits() {
-        var random = SystemRandomNumberGenerator()
+        var random = SplitMix64(105)
         for _ in 0..<40 {
             let needs = (0..<Int.random(in: 1...150, using: &random)).map { _ in
                 need([1, 1, 2, 200, 4000].randomElement(using: &random) ?? 1, logits: Bool.random(using: &random))
             }
             var served: Set<Int> = []
             for first in needs.indices {
-                let shares = StepPlan.shares(needs, first: first)
+                let shares = StepPlan.shares(needs, first: first, besideAnswers: 100)
                 #expect(shares.reduce(0, +) <= StepPlan.mostRows)
-                #expect(zip(shares, needs).allSatisfy { $0 >= 0 && $0 <= min($1.rows, StepPlan.chunk) })
+                #expect(zip(shares, needs).allSatisfy { $0 >= 0 && $0 <= $1.rows })
                 let scored = zip(shares, needs).filter { $1.logits && $1.rows > 1 }.reduce(0) { $0 + $1.0 }
                 #expect(scored <= StepPlan.mostPromptLogits)
                 served.formUnion(shares.indices.filter { shares[$0] > 0 })

@@ -1,11 +1,15 @@
-// Products with F32, F16 and BF16 weights, for any width of vectors: each x86 path includes this file after it has
-// said what a vector is (`vector`, of LANES floats; load_weights, broadcast, multiply_add, zeros, store), how many
-// tiles a single activation row takes at once (ALONE) and how many of a batch's rows go together (TOGETHER, 6 or 8).
+// Products with F32, F16 and BF16 weights, for any width of vectors: each path includes this file after vector.h and
+// after it has said how many tiles a single activation row takes at once (ALONE) and how many of a batch's rows go
+// together (TOGETHER, 6 or 8).
 //
 // A lane is an output row, a tile's 16 rows are 16 / LANES vectors, each one chain of multiply-adds over the columns. A
 // chain's steps depend on each other (4 cycles each), so several chains run side by side: the activation rows of a
 // batch, or, for few of them, several tiles.
 enum { PARTS = 16 / LANES };
+
+INLINE vector load_weights(lk_format format, const uint8_t *p) {
+    return format == LK_F32 ? load((const float *)p) : format == LK_F16 ? load_halves(p) : load_bf16(p);
+}
 
 /// `tiles` tiles times `n` activation rows; both constants where this is inlined, so the sums stay in registers.
 INLINE void block(lk_format format, int tiles, int n, const uint8_t *w, size_t tile_bytes, size_t cols,
@@ -71,10 +75,3 @@ INLINE void matmul(lk_format format, const void *packed, size_t cols, size_t row
     }
 #undef BLOCK
 }
-
-#define MATMUL(name, format)                                                                                     \
-    void name(const void *packed, size_t rows, size_t cols, size_t row_begin, size_t row_end,                    \
-              const void *const *prepared, int n, float *const *y) {                                             \
-        (void)rows;                                                                                              \
-        matmul(format, packed, cols, row_begin, row_end, prepared, n, y);                                        \
-    }

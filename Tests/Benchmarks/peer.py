@@ -1,0 +1,313 @@
+"""`make bench-peer`: Locum, a sandboxed process per expert, beside llama.cpp on the same files and the same two cores. Prints
+a table in Markdown for BENCHMARKS.md; writes OUT/peer.json, OUT/isolation.json and OUT/roofline.json.
+
+    LOCUM_BIN=bin build/peer/bin/python Tests/Benchmarks/peer.py OUT [--full] [--only TEXT] [--rounds N]
+
+Both are warm and in memory, and are asked in turns, so that each round sees the same machine; a ratio is of one round, and
+what is printed is the median of rounds with the least and the most. Locum is asked through HTTP, llama.cpp through its
+C functions. Prompts are random ids, so that nothing comes from a cache of prompts. --full adds the whole shape of
+Qwen1.5-MoE-A2.7B (8.2 and 15.2 GB), where only one of the two is alive at a time,
+in blocks: its ratios are of rounds some minutes apart.
+
+first-token: from no worker (and warm pages) to the first token of a prompt of 64, against loading the model with warm pages
+and the same prompt, without the start of llama.cpp's Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from daemon import BIN, TALES, Daemon, children, wait_for  # noqa: E402
+from bench import pss  # noqa: E402
+from roofline import bandwidth, bytes_per_token  # noqa: E402
+
+THREADS, CONTEXT, SEQUENCES = 2, 1024, 4
+# Tokens of a prompt before a decode, of one from zero, and of one to be measured by itself.
+PROMPT, SHORT, LONG = 16, 64, 512
+OPTIONS = ("--threads", str(THREADS), "--idle-timeout", "3600s")
+chance = random.Random(1)
+
+
+class Case:
+    def __init__(self, name: str, preset: str | None, quantise: str, layers: int | None = None):
+        self.name, self.preset, self.quantise, self.layers = name, preset, quantise, layers
+        # The embedded model is so small that a token takes less than a millisecond; it is also tried with a layer's experts
+        # in one function.
+        self.tokens, self.grouped = (48, False) if preset else (400, True)
+
+    def make(self, folder: Path) -> Path:
+        path = folder / f"{self.name}.gguf"
+        if self.preset is None:
+            from to_gguf import convert
+
+            convert(TALES, path)
+        else:
+            layers = ["--layers", str(self.layers)] if self.layers else []
+            subprocess.run(
+                [BIN / "locum-testmodel", path, "--preset", self.preset, *layers, "--quantize", self.quantise,
+                 "--context", str(CONTEXT)], check=True, stdout=subprocess.DEVNULL)
+        return path
+
+
+QUICK = [
+    Case("tales-q8_0", None, "Q8_0"),
+    Case("m6-q4_0", "qwen1.5-moe-a2.7b", "Q4_0", 6),
+    Case("m6-q8_0", "qwen1.5-moe-a2.7b", "Q8_0", 6),
+    Case("m6-q4_k_m", "qwen1.5-moe-a2.7b", "Q4_K_M", 6),
+]
+FULL = [Case("m24-q4_0", "qwen1.5-moe-a2.7b", "Q4_0"), Case("m24-q8_0", "qwen1.5-moe-a2.7b", "Q8_0")]
+
+
+class Side:
+    """One of the two with a model."""
+
+    context: int
+    words: int
+    tokens: int
+
+    def prompt(self, count: int) -> list[int]:
+        return [chance.randrange(260, self.words - 260) for _ in range(count)]
+
+    def round(self) -> dict[str, float]:
+        """Tokens per second of each kind of work."""
+        long = min(LONG, self.context - 8)
+        return {"decode": self.rate(), "prefill": long / self.prefill(long), "batch4": SEQUENCES * self.tokens / self.batch()}
+
+    def rate(self) -> float:
+        return self.tokens / self.decode()
+
+
+class Llama(Side):
+    def __init__(self, path: Path, ours: "Ours"):
+        context, self.context, self.tokens = ours.context, ours.context, ours.tokens
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("peer_llama.py")), str(path), str(THREADS), str(context)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ready = self._answer()
+        self.loading, self.words = ready["ready"], ready["words"]
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(
+                f"llama.cpp ended with {self.process.wait()}; is llama-cpp-python installed beside {sys.executable}?")
+        return json.loads(line)
+
+    def ask(self, **request) -> float:
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self._answer()["seconds"]
+
+    def decode(self) -> float:
+        return self.ask(do="decode", prompt=self.prompt(PROMPT), tokens=self.tokens)
+
+    def prefill(self, count: int) -> float:
+        return self.ask(do="prefill", prompt=self.prompt(count))
+
+    def batch(self) -> float:
+        return self.ask(do="batch", prompts=[self.prompt(PROMPT) for _ in range(SEQUENCES)], tokens=self.tokens)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Ours(Side):
+    """A deployed model."""
+
+    def __init__(self, daemon: Daemon, model: str, tokens: int):
+        self.daemon, self.model, self.tokens = daemon, model, tokens
+        described = daemon.json("describe", model)
+        self.context, self.words = min(CONTEXT, described["context"]), described["vocabulary"]
+        self.functions = sorted(described["functions"], key=lambda function: function["runtime"] != "router")
+
+    def prefill(self, count: int, tokens: int = 1) -> float:
+        return self.daemon.answer_seconds(self.model, self.prompt(count), tokens)
+
+    def decode(self) -> float:
+        """Of the tokens behind the first."""
+        return self.prefill(PROMPT, self.tokens + 1) - self.prefill(PROMPT)
+
+    def batch(self) -> float:
+        """The same for all sequences at once."""
+        def together(tokens: int) -> float:
+            begin = time.perf_counter()
+            with ThreadPoolExecutor(SEQUENCES) as pool:
+                list(pool.map(lambda _: self.prefill(PROMPT, tokens), range(SEQUENCES)))
+            return time.perf_counter() - begin
+
+        return together(self.tokens + 1) - together(1)
+
+    def from_zero(self) -> float:
+        """No worker, pages warm, then the first token."""
+        self.daemon.run("evict", "--all")
+        wait_for(lambda: self.daemon.ps() == [], 20, "no workers")
+        for function in self.functions:
+            warm(self.daemon.shard(function))
+        return self.prefill(SHORT)
+
+
+def deployed(daemon: Daemon, case: Case, path: Path) -> Ours:
+    daemon.deploy(path, "--name", "m", "--experts-per-function", "1")
+    if case.grouped:
+        daemon.deploy(path, "--name", "all", "--experts-per-function", "all")
+    return Ours(daemon, "m", case.tokens)
+
+
+def warm(path: Path):
+    """Into the page cache."""
+    with path.open("rb") as file:
+        while file.read(8 << 20):
+            pass
+
+
+class Bench:
+    def __init__(self, out: Path, rounds: int):
+        self.out, self.rounds = out, rounds
+        self.rows: list[dict] = []
+        self.prices: list[dict] = []
+        self.roofs: list[dict] = []
+
+    def row(self, case: str, unit: str, pairs: list[tuple[float, float]]):
+        ratios = sorted(ours / theirs for ours, theirs in pairs)
+        entry = {
+            "case": case, "locum": statistics.median(a for a, _ in pairs), "peer": statistics.median(b for _, b in pairs),
+            "ratio": statistics.median(ratios), "unit": unit, "spread": [ratios[0], ratios[-1]], "rounds": len(pairs)}
+        self.rows.append(entry)
+        print("| {case} | {locum:,.1f} | {peer:,.1f} | {unit} | {ratio:.2f} ({0:.2f} to {1:.2f}) |".format(
+            *entry["spread"], **entry), flush=True)
+        (self.out / "peer.json").write_text(json.dumps(self.rows, indent=1))
+
+    def price(self, case: str, daemon: Daemon, ours: Ours):
+        lines = "".join(f"{f['name']} {ours.daemon.shard(f)}\n" for f in ours.functions)
+        done = subprocess.run(
+            [str(BIN / "locum-bench"), "isolation", "64"], input=lines, capture_output=True, text=True,
+            env={**os.environ, "LOCUM_DATA": str(daemon.data)})
+        if done.returncode != 0:
+            raise SystemExit(f"locum-bench isolation: {done.stderr}")
+        figures = json.loads(done.stdout)
+        many, one = figures["processes"], figures["one_process"]
+        entry = {
+            "case": case, "processes_us": many["token_us"], "one_process_us": one["token_us"],
+            "price": figures["price"], "quartiles": figures["quartiles"],
+            # What a token waits longer for: rows and calls written, answers taken; the slower lane; and all else, which is
+            # waking experts and coming back.
+            "transfer_us": many["planning_us"] - one["planning_us"],
+            "imbalance_us": many["imbalance_us"] - one["imbalance_us"],
+            "wake_us": many["receiving_us"] - one["receiving_us"]}
+        self.prices.append(entry)
+        print("isolation {case}: {processes_us:,.0f} µs with processes, {one_process_us:,.0f} without: {price:.3f} "
+              "(quartiles {0:.3f} to {1:.3f}); wake {wake_us:,.0f}, transfer {transfer_us:,.0f}, imbalance "
+              "{imbalance_us:,.0f} µs".format(*entry["quartiles"], **entry), flush=True)
+        (self.out / "isolation.json").write_text(json.dumps(self.prices, indent=1))
+
+    def together(self, case: Case, folder: Path):
+        """Both alive, asked in turns; each round begins with the other one."""
+        path = case.make(folder)
+        with Daemon(folder / "data", *OPTIONS) as daemon:
+            ours = deployed(daemon, case, path)
+            llama = Llama(path, ours)
+            whole = Ours(daemon, "all", case.tokens) if case.grouped else None
+            pairs, grouped = defaultdict(list), []
+            for number in range(self.rounds + 1):
+                sides = [ours, llama] if number % 2 else [llama, ours]
+                rates = {side: side.round() for side in sides}
+                again = whole.rate() if whole else 0
+                # The first round warms.
+                if number > 0:
+                    for name in rates[ours]:
+                        pairs[name].append((rates[ours][name], rates[llama][name]))
+                    grouped.append((again, rates[llama]["decode"]))
+            for name, values in pairs.items():
+                self.row(f"{case.name}-{name}", "tokens/s", values)
+            if whole:
+                self.row(f"{case.name}-decode-all", "tokens/s", grouped)
+            llama.end()
+            if case.preset:
+                self.roof(case, path, pairs["decode"])
+            self.price(case.name, daemon, ours)
+            self.starts(case, path, ours)
+        path.unlink()
+
+    def apart(self, case: Case, folder: Path):
+        """In blocks with one of them alive, each warmed anew: there is no room for both."""
+        path = case.make(folder)
+        sides: dict[str, list[dict]] = {"ours": [], "theirs": []}
+        for block in range(2):
+            with Daemon(folder / "data", *OPTIONS) as daemon:
+                ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
+                sides["ours"] += [ours.round() for _ in range(self.rounds // 2 + 2)][1:]
+                if block == 1:
+                    self.price(case.name, daemon, ours)
+                    self.memory(case, daemon, path)
+                    self.starts(case, path, ours)
+            llama = Llama(path, ours)
+            sides["theirs"] += [llama.round() for _ in range(self.rounds // 2 + 2)][1:]
+            llama.end()
+        for name in sides["ours"][0]:
+            self.row(f"{case.name}-{name}", "tokens/s", [
+                (mine[name], other[name]) for mine, other in zip(sides["ours"], sides["theirs"], strict=True)])
+        self.roof(case, path, [(a["decode"], b["decode"]) for a, b in zip(sides["ours"], sides["theirs"])])
+        path.unlink()
+
+    def roof(self, case: Case, path: Path, rates: list[tuple[float, float]]):
+        """Decode's share of what memory allows, measured right after it."""
+        weights, speed = bytes_per_token(path), bandwidth(THREADS)
+        most = speed / weights
+        mine, other = (statistics.median(side) for side in zip(*rates))
+        self.roofs.append({
+            "case": case.name, "bytes_per_token": weights, "bytes_per_second": speed, "most_tokens_per_second": most,
+            "locum_share": mine / most, "peer_share": other / most})
+        print(f"roof {case.name}: {weights / 1e9:.2f} GB a token at {speed / 1e9:.1f} GB/s are {most:.1f} tokens/s at most; "
+              f"Locum has {mine / most:.0%}, llama.cpp {other / most:.0%}", flush=True)
+        (self.out / "roofline.json").write_text(json.dumps(self.roofs, indent=1))
+
+    def starts(self, case: Case, path: Path, ours: Ours):
+        pairs = []
+        for _ in range(self.rounds):
+            mine = ours.from_zero()
+            warm(path)
+            fresh = Llama(path, ours)
+            pairs.append((mine * 1000, (fresh.loading + fresh.ask(do="prefill", prompt=fresh.prompt(SHORT))) * 1000))
+            fresh.end()
+        self.row(f"{case.name}-first-token", "ms", pairs)
+
+    def memory(self, case: Case, daemon: Daemon, path: Path):
+        """All of Locum with all experts awake, beside the file."""
+        pids = [daemon.process.pid, *children(daemon.process.pid)]
+        self.row(f"{case.name}-pss", "MiB", [(pss(pids) / 2**20, path.stat().st_size / 2**20)])
+
+
+HEAD = "| case | Locum | llama.cpp | unit | ratio (least to most) |\n|---|---|---|---|---|"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--full", action="store_true", help="also the whole shape, half an hour more")
+    parser.add_argument("--only", default="", help="cases whose names begin so")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options.out, options.rounds)
+    print(f"Load of the machine before: {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores.\n\n{HEAD}", flush=True)
+    for case in QUICK + (FULL if options.full else []):
+        if case.name.startswith(options.only):
+            with tempfile.TemporaryDirectory(prefix="locum-bench-peer-") as folder:
+                (bench.apart if case in FULL else bench.together)(case, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
