@@ -105,7 +105,10 @@ let package = Package(
         trusted("ControlStore", ["FunctionModel", grdb]),
         trusted(
             "ControlPlane",
-            ["Scheduler", "FunctionModel", "ControlStore", "Wire", "Link", "Syscall", nioCore, nioPosix, logging]),
+            [
+                "Scheduler", "FunctionModel", "ControlStore", "Wire", "Link", "Syscall", crypto, nioCore, nioPosix,
+                logging,
+            ]),
         trusted(
             "Gateway",
             [

@@ -194,15 +194,17 @@ public struct GenerateSpec: WireMessage, Equatable {
     public var resumed: [Int32]
     /// Send `trace` events for the prompt's positions (locum-eval).
     public var trace: Bool
+    /// Whose request it is: what a prompt cache keeps serves the same owner alone.
+    public var owner: UInt64
 
     public init(
         prompt: Prompt, sampling: SamplingSpec = SamplingSpec(), maxTokens: UInt32? = nil, stop: [String] = [],
         topLogprobs: UInt8? = nil, promptScores: Bool = false, ignoresEnd: Bool = false, resumed: [Int32] = [],
-        trace: Bool = false
+        trace: Bool = false, owner: UInt64 = 0
     ) {
         (self.prompt, self.sampling, self.maxTokens, self.stop) = (prompt, sampling, maxTokens, stop)
         (self.topLogprobs, self.promptScores, self.ignoresEnd) = (topLogprobs, promptScores, ignoresEnd)
-        (self.resumed, self.trace) = (resumed, trace)
+        (self.resumed, self.trace, self.owner) = (resumed, trace, owner)
     }
 
     public func encode(into w: inout WireWriter) {
@@ -215,6 +217,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         w.flag(ignoresEnd)
         w.integers(resumed)
         w.flag(trace)
+        w.integer(owner)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -227,6 +230,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         ignoresEnd = try r.flag()
         resumed = try r.integers()
         trace = try r.flag()
+        owner = try r.integer()
     }
 }
 

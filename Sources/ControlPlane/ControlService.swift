@@ -4,8 +4,15 @@ public import Wire
 
 /// All that can be asked of control.
 public protocol ControlService: Sendable {
-    func models() async -> [ModelSummary]
-    func describe(_ model: String) async throws(ControlFailure) -> ModelDescription
+    /// Whose a request is that shows this key, or none.
+    /// - Throws: `ControlFailure` `unauthorized`.
+    func caller(showing key: String?) throws(ControlFailure) -> Caller
+    /// What is left of a tenant's tokens per minute; nil where they are not limited.
+    func allowance(of caller: Caller) -> TokenAllowance?
+    /// Those that the caller may use.
+    func models(for caller: Caller) async -> [ModelSummary]
+    /// - Throws: `ControlFailure` `not_found`, also for a model that the caller may not use.
+    func describe(_ model: String, for caller: Caller) async throws(ControlFailure) -> ModelDescription
     func instances() async -> [InstanceReport]
     /// Returns when the processes are gone.
     func evict(_ target: String) async throws(ControlFailure) -> EvictReport
@@ -15,21 +22,34 @@ public protocol ControlService: Sendable {
     /// All that the registry knows of models, as a backup's first part.
     func backup() async -> BackupIndex
     /// Starts sequences, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
-    func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>]
+    func generate(
+        _ model: String, _ specs: [GenerateSpec], for caller: Caller
+    ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>]
+    /// Administration of tenants and keys; see `Tenants`.
+    var tenants: any TenantAdministration { get }
 }
 
 /// The control plane of this process.
 public struct LocalControl: ControlService {
     private let controller: Controller
     private let sequences: Sequences
+    private let all: Tenants
 
-    public init(controller: Controller, sequences: Sequences) {
-        (self.controller, self.sequences) = (controller, sequences)
+    public init(controller: Controller, sequences: Sequences, tenants: Tenants) {
+        (self.controller, self.sequences, all) = (controller, sequences, tenants)
     }
 
-    public func models() async -> [ModelSummary] { await controller.models() }
-    public func describe(_ model: String) async throws(ControlFailure) -> ModelDescription {
-        try await controller.describe(model)
+    public var tenants: any TenantAdministration { all }
+    public func caller(showing key: String?) throws(ControlFailure) -> Caller { try all.caller(showing: key) }
+    public func allowance(of caller: Caller) -> TokenAllowance? { all.allowance(of: caller) }
+    public func models(for caller: Caller) async -> [ModelSummary] {
+        await controller.models().filter { all.allows(caller, $0.name) }
+    }
+    public func describe(_ model: String, for caller: Caller) async throws(ControlFailure) -> ModelDescription {
+        guard all.allows(caller, model) else { throw Sequences.unknown(model) }
+        do throws(ControlFailure) { return try await controller.describe(model) } catch {
+            throw caller == .local || error.code != "not_found" ? error : Sequences.unknown(model)
+        }
     }
     public func instances() async -> [InstanceReport] { await controller.instances() }
     public func evict(_ target: String) async throws(ControlFailure) -> EvictReport {
@@ -45,8 +65,8 @@ public struct LocalControl: ControlService {
     public func verify() async throws(ControlFailure) -> VerifyReport { try await controller.verify() }
     public func backup() async -> BackupIndex { await controller.backup() }
     public func generate(
-        _ model: String, _ specs: [GenerateSpec]
+        _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
-        try await sequences.generate(model, specs)
+        try await sequences.generate(model, specs, for: caller)
     }
 }

@@ -37,10 +37,14 @@ public struct ControlSettings: Sendable {
 
 /// A request to the control plane that cannot be met.
 public struct ControlFailure: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Stable: `not_found`, `unavailable`, `bad_request`, or a store's code.
+    /// Stable: `not_found`, `unavailable`, `bad_request`, `unauthorized`, `queue_full`, `rate_limited`, or a store's code.
     public let code: String
     public let message: String
-    public init(code: String, message: String) { (self.code, self.message) = (code, message) }
+    /// Seconds until it may be met; nil: nobody knows.
+    public let retryAfter: Int?
+    public init(code: String, message: String, retryAfter: Int? = nil) {
+        (self.code, self.message, self.retryAfter) = (code, message, retryAfter)
+    }
     public var description: String { message }
 }
 

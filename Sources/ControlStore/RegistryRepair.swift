@@ -12,6 +12,7 @@ public struct RegistryRepair {
     public let damage: String?
     /// What can be read whole.
     public let models: [ModelRecord]
+    public let tenants: [TenantRecord]
     /// What cannot, as far as names are known.
     public let lost: [RepairReport.Loss]
     private let path: String
@@ -33,7 +34,7 @@ public struct RegistryRepair {
             try RegistryFiles.move(path + "-wal", to: source + "-wal")
         }
         let found = try Self.read(source, copy: path + "-salvage")
-        (models, lost, counters) = (found.models, found.lost, found.counters)
+        (models, tenants, lost, counters) = (found.models, found.tenants, found.lost, found.counters)
         damage = found.damage ?? (isThere ? nil : "a repair did not end")
     }
 
@@ -49,7 +50,8 @@ public struct RegistryRepair {
         do throws(StoreError) {
             let registry = try SQLiteRegistry(path: copy)
             defer { registry.close() }
-            return Salvage(models: try registry.models(), counters: try registry.counters())
+            return Salvage(
+                models: try registry.models(), tenants: try registry.tenants(), counters: try registry.counters())
         } catch {
             // Whatever else is wrong with a copy of our own is wrong with what was copied.
             guard error.code != "newer", error.code != "disk_full" else { throw error }
@@ -66,8 +68,9 @@ public struct RegistryRepair {
         let fresh = path + "-repaired"
         RegistryFiles.remove(fresh)
         let registry = try SQLiteRegistry(path: fresh)
-        let counters = counters
+        let (counters, tenants) = (counters, tenants)
         try registry.write { db in
+            for tenant in tenants { try SQLiteRegistry.write(tenant, db) }
             for model in kept { try SQLiteRegistry.write(model, db) }
             let used = kept.flatMap(\.functions).map(\.id).max() ?? 0
             let next = ["function": max(counters["function"] ?? 1, Int64(clamping: used) + 1)]
@@ -96,11 +99,14 @@ public struct RegistryRepair {
 /// Rows out of a damaged file, as many as can be reached: from both ends of each table, and one by one.
 private struct Salvage {
     var models: [ModelRecord] = []
+    var tenants: [TenantRecord] = []
     var lost: [RepairReport.Loss] = []
     var counters: [String: Int64] = [:]
     var damage: String?
 
-    init(models: [ModelRecord], counters: [String: Int64]) { (self.models, self.counters) = (models, counters) }
+    init(models: [ModelRecord], tenants: [TenantRecord], counters: [String: Int64]) {
+        (self.models, self.tenants, self.counters) = (models, tenants, counters)
+    }
 
     init(damage: String, reading path: String) {
         self.damage = damage
@@ -125,6 +131,15 @@ private struct Salvage {
         let mentioned = Set(functions.compactMap { try? $0.decode(String.self, forColumn: "model") })
         for name in mentioned.subtracting(names).sorted() {
             lost.append(RepairReport.Loss(model: name, reason: "only some of its functions can be read"))
+        }
+        for row in rows(db, "SELECT * FROM tenants ORDER BY name", "SELECT * FROM tenants ORDER BY name DESC") {
+            guard let name = try? row.decode(String.self, forColumn: "name"), names.insert("tenant \(name)").inserted
+            else { continue }
+            // With all its keys or not at all.
+            do { tenants.append(try SQLiteRegistry.tenant(row, db)) } catch {
+                let reason = (error as? DatabaseError)?.message ?? "what stands of it cannot be read"
+                lost.append(RepairReport.Loss(model: "tenant \(name)", reason: reason))
+            }
         }
         for row in rows(db, "SELECT * FROM counters", nil) {
             guard let name = try? row.decode(String.self, forColumn: "name") else { continue }

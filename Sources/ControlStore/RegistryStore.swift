@@ -33,7 +33,7 @@ public struct ModelDraft: Sendable, Equatable {
     }
 }
 
-/// Models, their functions, and the counters that make ids.
+/// Models, their functions, the counters that make ids, and tenants with their keys.
 public protocol RegistryStore: Sendable {
     /// All models, in order of name.
     func models() throws(StoreError) -> [ModelRecord]
@@ -42,6 +42,12 @@ public protocol RegistryStore: Sendable {
     func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord
     /// Removes a model and its functions; false when there is none of that name. Durable when it returns.
     func remove(model: String) throws(StoreError) -> Bool
+    /// All tenants, in order of name.
+    func tenants() throws(StoreError) -> [TenantRecord]
+    /// Makes this what is known of the tenant, its keys included. Durable when it returns.
+    func write(_ tenant: TenantRecord) throws(StoreError)
+    /// Removes a tenant and its keys; false when there is none of that name. Durable when it returns.
+    func remove(tenant: String) throws(StoreError) -> Bool
     /// Takes `count` numbers for instances that no one had or will have. Durable when it returns.
     func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64>
 }

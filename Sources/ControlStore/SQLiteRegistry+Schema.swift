@@ -6,7 +6,7 @@ import GRDB
 
 extension SQLiteRegistry {
     /// Number of the newest migration; stands in the file (`user_version`), so that an older program can tell.
-    static let schema = 2
+    static let schema = 3
 
     /// One more for every change of the tables. None is ever changed.
     static var migrator: DatabaseMigrator {
@@ -37,6 +37,22 @@ extension SQLiteRegistry {
             for name in try String.fetchAll(db, sql: "SELECT name FROM models") { try sign(name, db) }
             try db.execute(sql: "PRAGMA user_version = 2")
         }
+        migrator.registerMigration("tenants and keys") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE tenants (
+                        name TEXT PRIMARY KEY NOT NULL, limits TEXT NOT NULL, created_at INTEGER NOT NULL,
+                        checksum INTEGER NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE keys (
+                        id TEXT PRIMARY KEY NOT NULL,
+                        tenant TEXT NOT NULL REFERENCES tenants(name) ON DELETE CASCADE,
+                        hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32), created_at INTEGER NOT NULL,
+                        last_used INTEGER
+                    ) STRICT, WITHOUT ROWID;
+                    PRAGMA user_version = 3
+                    """)
+        }
         return migrator
     }
 
@@ -51,7 +67,7 @@ extension SQLiteRegistry {
     /// - Throws: `DatabaseError` `SQLITE_CORRUPT`.
     static func check(_ db: Database) throws {
         guard try Row.fetchOne(db, sql: "PRAGMA foreign_key_check") == nil else {
-            throw corrupt("it holds functions of models that it lacks")
+            throw corrupt("it holds functions of models, or keys of tenants, that it lacks")
         }
         let sound = try Bool.fetchOne(
             db,
@@ -61,6 +77,7 @@ extension SQLiteRegistry {
                 """)
         guard sound == true else { throw corrupt("its counters are behind what it holds") }
         for row in try Row.fetchAll(db, sql: "SELECT * FROM models") { _ = try model(row, db) }
+        for row in try Row.fetchAll(db, sql: "SELECT * FROM tenants") { _ = try tenant(row, db) }
     }
 
     static func corrupt(_ message: String) -> DatabaseError {
@@ -83,13 +100,13 @@ extension SQLiteRegistry {
         try Row.fetchAll(db, sql: "SELECT * FROM functions WHERE model = ? ORDER BY position", arguments: [model])
     }
 
-    /// FNV-1a over all columns of a model and its functions, in order. Against accidents: who means harm can write it.
-    static func checksum(_ model: Row, _ functions: [Row]) -> Int64 {
+    /// FNV-1a over all columns of a row and of those that belong to it, in order. Against accidents: who means harm can write it.
+    static func checksum(_ row: Row, _ parts: [Row]) -> Int64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         func add(_ bytes: [UInt8]) {
             for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
         }
-        for row in [model] + functions {
+        for row in [row] + parts {
             for (column, value) in row where column != "checksum" {
                 switch value.storage {
                 case .null: add([0])

@@ -196,15 +196,16 @@ public struct ErrorBody: Codable, Sendable, Equatable {
 /// `locum repair`.
 public struct RepairReport: Codable, Sendable, Equatable {
     public struct Loss: Codable, Sendable, Equatable {
+        /// A model's name, or `tenant NAME`.
         public var model: String
         public var reason: String
         public init(model: String, reason: String) { (self.model, self.reason) = (model, reason) }
     }
     /// What was wrong; nil: nothing, and nothing was changed.
     public var damage: String?
-    /// Names of the models that are there now.
+    /// What is there now: names of models, and `tenant NAME`.
     public var saved: [String]
-    /// Models that have to be deployed again, or restored.
+    /// Models that have to be deployed again or restored, and tenants that have to be made again.
     public var lost: [Loss]
     /// Where the damaged registry lies.
     public var aside: String?

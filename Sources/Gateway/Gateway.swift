@@ -35,6 +35,7 @@ public struct Gateway: Sendable {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ErrorMiddleware())
         router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host)))
+        router.add(middleware: KeyMiddleware(control: control))
         InferenceRoutes(control: control).add(to: router)
         try await serve(router.buildResponder(), address, admits: { _ in true }) { channel in
             await listening(channel.localAddress)
@@ -52,6 +53,7 @@ public struct Gateway: Sendable {
         router.add(middleware: ErrorMiddleware())
         InferenceRoutes(control: control).add(to: router)
         AdminRoutes(control: control).add(to: router)
+        TenantRoutes(tenants: control.tenants).add(to: router)
         let responder = router.buildResponder()
         try await serve(responder, address, admits: { await PeerCredentials.mayAdminister($0, group: group) }) { _ in
             if case .path(let path) = address {

@@ -15,6 +15,8 @@ public struct ServiceSettings: Sendable, Equatable {
     /// Bytes that everything together may take.
     public var memory: Int?
     public var listen: Address?
+    /// Whether `listen` may be an address that others than this host reach, although nothing is encrypted.
+    public var insecure: Bool?
     public var idleMilliseconds: Int?
     public var keepSessionsMilliseconds: Int?
     /// How long requests under way may take when control is told to end.
@@ -24,7 +26,7 @@ public struct ServiceSettings: Sendable, Equatable {
     public var prediction: String?
 
     public static let names = [
-        "memory", "listen", "idle-timeout", "keep-sessions", "drain-timeout", "threads", "prediction",
+        "memory", "listen", "insecure", "idle-timeout", "keep-sessions", "drain-timeout", "threads", "prediction",
     ]
 
     public init() {}
@@ -58,6 +60,9 @@ public struct ServiceSettings: Sendable, Equatable {
             memory = try Self.need(
                 Quantity.bytes(value), place, value, "a number of bytes, or one with K, M, G or T: 3G")
         case "listen": listen = try Self.need(Self.address(value), place, value, "HOST:PORT: 127.0.0.1:8420")
+        case "insecure":
+            let word: Bool? = value == "yes" ? true : value == "no" ? false : nil
+            insecure = try Self.need(word, place, value, "yes or no")
         case "idle-timeout": idleMilliseconds = try Self.duration(place, value)
         case "keep-sessions": keepSessionsMilliseconds = try Self.duration(place, value)
         case "drain-timeout": drainMilliseconds = try Self.duration(place, value)

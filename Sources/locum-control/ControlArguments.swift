@@ -21,6 +21,7 @@ struct ControlArguments: Sendable {
 
     var adminSocket: String { run + "/admin.sock" }
     var host: String { settings.listen?.host ?? "127.0.0.1" }
+    var isInsecure: Bool { settings.insecure ?? false }
     var port: Int { settings.listen?.port ?? 8420 }
     /// Whoever holds the lifeline wants an end, not a good one.
     var drainMilliseconds: Int { lifeline >= 0 ? 0 : min(settings.drainMilliseconds ?? 30_000, 3_600_000) }
@@ -41,7 +42,7 @@ struct ControlArguments: Sendable {
             case "--data": data = value
             case "--run": run = value
             case "--group": group = try Account.group(value)
-            case "--listen", "--idle-timeout", "--keep-sessions", "--threads":
+            case "--listen", "--insecure", "--idle-timeout", "--keep-sessions", "--threads":
                 try settings.set(String(name.dropFirst(2)), value, place: name)
             case "--repair":
                 guard ["text", "json"].contains(value) else { throw Unusable(description: "--repair text or json") }
@@ -57,7 +58,7 @@ struct ControlArguments: Sendable {
         guard !data.isEmpty else {
             throw Unusable(
                 description:
-                    "usage: locum-control --data DIR [--config FILE] [--listen HOST:PORT] [--idle-timeout TIME] "
+                    "usage: locum-control --data DIR [--config FILE] [--listen HOST:PORT] [--insecure yes] [--idle-timeout TIME] "
                     + "[--keep-sessions TIME] [--threads N] [--run DIR] [--group GROUP] [--lifeline FD]")
         }
         if run.isEmpty { run = data + "/run" }

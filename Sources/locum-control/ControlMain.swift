@@ -79,15 +79,23 @@ enum ControlMain {
             keepSessions: .milliseconds(arguments.settings.keepSessionsMilliseconds ?? 0),
             lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
+        let tenants = try Tenants(store: store, logger: logger) { Int64(time(nil)) }
+        Leaving.last.withLock {
+            $0 = {
+                tenants.flush()
+                store.close()
+            }
+        }
         let invoke = run + "/invoke.sock"
-        let sequences = Sequences(controller: controller) { model throws(RouterUnavailable) in
+        let sequences = Sequences(controller: controller, tenants: tenants) { model throws(RouterUnavailable) in
             try await InvokedRouter.acquire(model: model, path: invoke)
         }
         await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
-            control: LocalControl(controller: controller, sequences: sequences), group: group, logger: logger)
+            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants), group: group,
+            logger: logger)
         Leaving.closing.withLock { $0 = { gateway.requests.close() } }
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
@@ -106,6 +114,11 @@ enum ControlMain {
                     arguments.sockets["http"].map { ListenAddress.passed($0) }
                     ?? .host(arguments.host, port: arguments.port)
                 try await gateway.serveInference(address) { local in
+                    if !arguments.isInsecure, let ip = local?.ipAddress, !isLoopback(ip) {
+                        leave(
+                            "other hosts reach \(ip), and nothing would be encrypted: listen on 127.0.0.1 behind a proxy that "
+                                + "speaks TLS, or say --insecure (insecure: yes)", code: 1)
+                    }
                     for await _ in administration {}
                     await controller.waitForNode()
                     let passed = arguments.sockets["http"] == nil ? nil : local?.ipAddress
@@ -141,6 +154,11 @@ enum ControlMain {
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
         limit.rlim_cur = limit.rlim_max
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// 127.0.0.0/8, also as IPv6 has it, and ::1.
+    private static func isLoopback(_ ip: String) -> Bool {
+        ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")
     }
 
     private static func announce(_ line: String) {

@@ -20,7 +20,9 @@ enum Repair {
         var aside: String?
         if repair.damage != nil || !lost.isEmpty { aside = try repair.replace(keeping: whole) }
         let damage = repair.damage ?? (broken.isEmpty ? nil : "shards that it names are damaged or gone")
-        let report = RepairReport(damage: damage, saved: whole.map(\.name), lost: lost, aside: aside)
+        let report = RepairReport(
+            damage: damage, saved: whole.map(\.name) + repair.tenants.map { "tenant \($0.name)" }, lost: lost,
+            aside: aside)
         let text =
             json ? String(decoding: try JSONEncoder().encode(report), as: UTF8.self) + "\n" : self.text(report, path)
         let bytes = Array(text.utf8)
@@ -68,7 +70,7 @@ enum Repair {
     private static func text(_ report: RepairReport, _ path: String) -> String {
         guard let damage = report.damage else {
             return
-                "\(path) holds together, and so do the shards of its \(report.saved.count) models; nothing was changed\n"
+                "\(path) holds together, and so do the shards of its \(report.saved.count { !$0.hasPrefix("tenant ") }) models; nothing was changed\n"
         }
         var text = "found: \(damage)\n"
         for name in report.saved { text += "saved: \(name)\n" }

@@ -123,6 +123,7 @@ final class MemoryStore: RegistryStore {
         var models: [String: ModelRecord] = [:]
         var nextFunction: UInt64 = 1
         var nextInstance: UInt64 = 1
+        var tenants: [String: TenantRecord] = [:]
         var failure: StoreError?
     }
     private let state = Mutex(State())
@@ -161,6 +162,20 @@ final class MemoryStore: RegistryStore {
         state.withLock { $0.models.removeValue(forKey: model) != nil }
     }
 
+    func tenants() throws(StoreError) -> [TenantRecord] {
+        state.withLock { $0.tenants.values.sorted { $0.name < $1.name } }
+    }
+
+    func write(_ tenant: TenantRecord) throws(StoreError) {
+        if let failure = state.withLock({ $0.failure }) { throw failure }
+        state.withLock { $0.tenants[tenant.name] = tenant }
+    }
+
+    func remove(tenant: String) throws(StoreError) -> Bool {
+        if let failure = state.withLock({ $0.failure }) { throw failure }
+        return state.withLock { $0.tenants.removeValue(forKey: tenant) != nil }
+    }
+
     func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64> {
         if let failure = state.withLock({ $0.failure }) { throw failure }
         return state.withLock { state in
@@ -188,6 +203,9 @@ func draft(_ name: String = "m", experts: Int = 3, changed: Set<Int> = []) -> Mo
         digests: (0...experts).map { [UInt8](repeating: UInt8($0 + 1 + (changed.contains($0) ? 100 : 0)), count: 32) },
         deployedAt: 1, node: "n1")
 }
+
+/// Nobody but the operator.
+func noTenants() throws -> Tenants { try Tenants(store: MemoryStore(), logger: Logger(label: "test")) { 1 } }
 
 /// A controller over `store` with a node.
 func plane(

@@ -1,6 +1,7 @@
 // Streams that nothing disturbs: routers here die, drain and refuse at chosen moments, and the client's stream
 // must be the one of a router that lived.
 import FunctionModel
+import Scheduler
 import Synchronization
 import Testing
 import Wire
@@ -75,10 +76,14 @@ final class FakeRouter: RouterAccess {
 }
 
 /// Hands out routers in order; the last again and again.
-private func sequences(_ routers: [FakeRouter], controller: Controller) -> (Sequences, @Sendable () -> Int) {
+private func sequences(
+    _ routers: [FakeRouter], controller: Controller, tenants: Tenants? = nil
+) throws -> (Sequences, @Sendable () -> Int) {
     let used = Mutex(0)
     let box = Box(used)
-    let sequences = Sequences(controller: controller, firstPause: .milliseconds(1)) { _ throws(RouterUnavailable) in
+    let tenants = try tenants ?? noTenants()
+    let sequences = Sequences(controller: controller, tenants: tenants, firstPause: .milliseconds(1)) {
+        _ throws(RouterUnavailable) in
         let index = box.value.withLock { value in
             defer { value += 1 }
             return value
@@ -107,12 +112,13 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     func undisturbed() async throws {
         let (controller, _) = try await plane()
         let whole = await collect(
-            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [spec]).first)
+            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [spec], for: .local).first
+        )
         #expect(whole.count == 12)
         for step in 1...4 {
             let routers = (0..<12).map { _ in FakeRouter(.dies(after: step)) } + [FakeRouter(.lives)]
-            let (service, _) = sequences(routers, controller: controller)
-            #expect(await collect(try await service.generate("m", [spec]).first) == whole)
+            let (service, _) = try sequences(routers, controller: controller)
+            #expect(await collect(try await service.generate("m", [spec], for: .local).first) == whole)
         }
     }
 
@@ -120,8 +126,8 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     func replaysIDs() async throws {
         let (controller, _) = try await plane()
         let second = FakeRouter(.lives)
-        let (service, _) = sequences([FakeRouter(.dies(after: 4)), second], controller: controller)
-        _ = await collect(try await service.generate("m", [spec]).first)
+        let (service, _) = try sequences([FakeRouter(.dies(after: 4)), second], controller: controller)
+        _ = await collect(try await service.generate("m", [spec], for: .local).first)
         let replayed = try #require(second.specs.withLock { $0 }.first)
         #expect(replayed.prompt == .tokens([1, 2, 3]))
         #expect(replayed.resumed == [100, 101, 102, 103])
@@ -134,10 +140,12 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
         scored.promptScores = true
         scored.maxTokens = 3
         let whole = await collect(
-            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [scored]).first)
+            try await sequences([FakeRouter(.lives)], controller: controller).0.generate("m", [scored], for: .local)
+                .first)
         for after in [0, 1, 2] {
-            let (service, _) = sequences([FakeRouter(.dies(after: after)), FakeRouter(.lives)], controller: controller)
-            #expect(await collect(try await service.generate("m", [scored]).first) == whole)
+            let (service, _) = try sequences(
+                [FakeRouter(.dies(after: after)), FakeRouter(.lives)], controller: controller)
+            #expect(await collect(try await service.generate("m", [scored], for: .local).first) == whole)
         }
     }
 
@@ -157,8 +165,8 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
         let (controller, _) = try await plane()
         var scored = spec
         scored.promptScores = true
-        let (service, used) = sequences([FakeRouter(.says(events)), FakeRouter(.lives)], controller: controller)
-        let seen = await collect(try await service.generate("m", [scored]).first)
+        let (service, used) = try sequences([FakeRouter(.says(events)), FakeRouter(.lives)], controller: controller)
+        let seen = await collect(try await service.generate("m", [scored], for: .local).first)
         guard case .failed("broken", _, let message)? = seen.last, message.contains("was ended") else {
             Issue.record("ended with \(String(describing: seen.last))")
             return
@@ -170,8 +178,9 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     func endless() async throws {
         let (controller, _) = try await plane()
         let tokens = (0..<1000).map { RouterEvent.token(index: $0, id: 5, text: "x", score: nil) }
-        let (service, _) = sequences([FakeRouter(.says(tokens))], controller: controller)
-        let seen = await collect(try await service.generate("m", [GenerateSpec(prompt: .text("abc"))]).first)
+        let (service, _) = try sequences([FakeRouter(.says(tokens))], controller: controller)
+        let seen = await collect(
+            try await service.generate("m", [GenerateSpec(prompt: .text("abc"))], for: .local).first)
         // The model of these tests holds 128 tokens.
         #expect(seen.count == 130)
         guard case .failed("broken", _, _)? = seen.last else {
@@ -183,9 +192,10 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     @Test("A router that drains is no error for the client", arguments: ["draining", "unavailable"])
     func passing(code: String) async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences([FakeRouter(.refuses(code: code)), FakeRouter(.lives)], controller: controller)
+        let (service, used) = try sequences(
+            [FakeRouter(.refuses(code: code)), FakeRouter(.lives)], controller: controller)
         #expect(
-            await collect(try await service.generate("m", [spec]).first).last
+            await collect(try await service.generate("m", [spec], for: .local).first).last
                 == .finished(.length, text: "", tokens: 10))
         #expect(used() == 2)
     }
@@ -193,9 +203,9 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     @Test("A busy router is asked again and stays the model's router")
     func busy() async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences([FakeRouter(.isBusy(times: 3))], controller: controller)
+        let (service, used) = try sequences([FakeRouter(.isBusy(times: 3))], controller: controller)
         #expect(
-            await collect(try await service.generate("m", [spec]).first).last
+            await collect(try await service.generate("m", [spec], for: .local).first).last
                 == .finished(.length, text: "", tokens: 10))
         #expect(used() == 1)
     }
@@ -203,8 +213,9 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     @Test("What the router refuses for good reaches the client as it is")
     func refusal() async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences([FakeRouter(.refuses(code: "context_length_exceeded"))], controller: controller)
-        let events = await collect(try await service.generate("m", [spec]).first)
+        let (service, used) = try sequences(
+            [FakeRouter(.refuses(code: "context_length_exceeded"))], controller: controller)
+        let events = await collect(try await service.generate("m", [spec], for: .local).first)
         #expect(events == [.failed(code: "context_length_exceeded", parameter: "", message: "context_length_exceeded")])
         #expect(used() == 1)
     }
@@ -212,9 +223,9 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     @Test("After five tries without a token a stream ends with an error, not with silence")
     func givesUp() async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences(
+        let (service, used) = try sequences(
             (0..<20).map { _ in FakeRouter(.refuses(code: "crashed")) }, controller: controller)
-        let events = await collect(try await service.generate("m", [spec]).first)
+        let events = await collect(try await service.generate("m", [spec], for: .local).first)
         guard case .failed("unavailable", _, _)? = events.last else {
             Issue.record("ended with \(String(describing: events.last))")
             return
@@ -225,8 +236,8 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     @Test("A model that is not there is not found, before anything is acquired")
     func notFound() async throws {
         let (controller, _) = try await plane()
-        let (service, used) = sequences([FakeRouter(.lives)], controller: controller)
-        let error = await #expect(throws: ControlFailure.self) { try await service.generate("n", [spec]) }
+        let (service, used) = try sequences([FakeRouter(.lives)], controller: controller)
+        let error = await #expect(throws: ControlFailure.self) { try await service.generate("n", [spec], for: .local) }
         #expect(error?.code == "not_found" && used() == 0)
     }
 
@@ -235,7 +246,8 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
         let (controller, _) = try await plane()
         let routers = [FakeRouter(.dies(after: 3)), FakeRouter(.lives)]
         let used = Mutex(0)
-        let service = Sequences(controller: controller, firstPause: .milliseconds(1)) { _ throws(RouterUnavailable) in
+        let service = Sequences(controller: controller, tenants: try noTenants(), firstPause: .milliseconds(1)) {
+            _ throws(RouterUnavailable) in
             let index = used.withLock { used in
                 defer { used += 1 }
                 return used
@@ -243,7 +255,7 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
             if index == 1 { _ = try? await controller.remove("m") }
             return routers[index]
         }
-        let events = await collect(try await service.generate("m", [spec]).first)
+        let events = await collect(try await service.generate("m", [spec], for: .local).first)
         #expect(events.count == 5)
         guard case .failed("model_changed", "model", _)? = events.last else {
             Issue.record("ended with \(String(describing: events.last))")
@@ -255,26 +267,28 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     func bounded() async throws {
         let (controller, _) = try await plane()
         let router = FakeRouter(.hangs)
-        let (service, _) = sequences([router], controller: controller)
-        var streams = try await service.generate("m", [spec, spec, spec])
+        let (service, _) = try sequences([router], controller: controller)
+        var streams = try await service.generate("m", [spec, spec, spec], for: .local)
         #expect(throws: Never.self) { streams.count == 3 }
-        let error = await #expect(throws: ControlFailure.self) { try await service.generate("m", [spec, spec]) }
+        let error = await #expect(throws: ControlFailure.self) {
+            try await service.generate("m", [spec, spec], for: .local)
+        }
         #expect(error?.code == "queue_full")
-        streams += try await service.generate("m", [spec])
+        streams += try await service.generate("m", [spec], for: .local)
         try await waitUntil { router.specs.withLock { $0.count } == 2 }
         #expect(service.load.active == 2 && service.load.waiting == 2)
         // Dropping them ends them, and makes room.
         streams = []
         try await waitUntil { service.load == (0, 0) }
-        _ = try await service.generate("m", [spec, spec, spec, spec])
+        _ = try await service.generate("m", [spec, spec, spec, spec], for: .local)
     }
 
     @Test("A stream that is dropped cancels its sequence in the router")
     func cancels() async throws {
         let (controller, _) = try await plane()
         let router = FakeRouter(.hangs)
-        let (service, _) = sequences([router], controller: controller)
-        let task = Task { await collect(try await service.generate("m", [spec]).first) }
+        let (service, _) = try sequences([router], controller: controller)
+        let task = Task { await collect(try await service.generate("m", [spec], for: .local).first) }
         try await waitUntil { router.specs.withLock { $0.count } == 1 }
         task.cancel()
         try await waitUntil { router.cancelled.withLock { $0 } == 1 }
@@ -285,29 +299,29 @@ private let score = TokenScore(token: ScoredToken(id: 1, bytes: [65], logprob: -
     func gate() async throws {
         let gate = SequenceGate(atOnce: 1, queue: 50)
         let order = OrderLog()
-        #expect(gate.reserve(51))
-        #expect(!gate.reserve(1))
-        #expect(await gate.enter())
+        #expect(gate.reserve(51, of: "a"))
+        #expect(!gate.reserve(1, of: "a"))
+        #expect(await gate.enter("a", FairShare()))
         var tasks: [Task<Void, Never>] = []
         for index in 0..<50 {
             tasks.append(
                 Task {
-                    if await gate.enter() {
+                    if await gate.enter("a", FairShare()) {
                         order.add(index)
-                        gate.leave()
+                        gate.leave("a")
                     } else {
-                        gate.abandon()
+                        gate.abandon("a")
                     }
                 })
             try await waitUntil { gate.waiting == index + 1 }
         }
         for index in stride(from: 0, to: 50, by: 3) { tasks[index].cancel() }
         try await waitUntil { gate.load.waiting == 33 }
-        gate.leave()
+        gate.leave("a")
         for task in tasks { await task.value }
         #expect(order.values == (0..<50).filter { $0 % 3 != 0 })
         #expect(gate.load == (0, 0))
-        #expect(gate.reserve(51))
+        #expect(gate.reserve(51, of: "a"))
     }
 }
 

@@ -164,7 +164,9 @@ import Testing
                 try db.execute(
                     sql: """
                         ALTER TABLE models DROP COLUMN checksum;
-                        DELETE FROM grdb_migrations WHERE identifier = 'checksums of models';
+                        DROP TABLE keys;
+                        DROP TABLE tenants;
+                        DELETE FROM grdb_migrations WHERE identifier IN ('checksums of models', 'tenants and keys');
                         PRAGMA user_version = 0;
                         """)
             }

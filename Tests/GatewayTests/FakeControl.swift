@@ -12,6 +12,31 @@ import Wire
 
 @testable import Gateway
 
+/// One tenant that is not told apart from others.
+final class FakeTenants: TenantAdministration {
+    let limits = Mutex(TenantLimits())
+    private var tenant: TenantRecord { TenantRecord(name: "a", limits: limits.withLock { $0 }, createdAt: 1) }
+    var reports: [TenantReport] { [TenantReport(tenant, active: 1, waiting: 2)] }
+    func report(_ name: String) throws(ControlFailure) -> TenantReport {
+        guard name == "a" else { throw ControlFailure(code: "not_found", message: "there is no tenant \(name)") }
+        return reports[0]
+    }
+    func create(_ name: String, _ limits: TenantLimits) throws(ControlFailure) -> TenantReport {
+        guard name == "a" else { throw ControlFailure(code: "exists", message: "there is a tenant \(name) already") }
+        self.limits.withLock { $0 = limits }
+        return reports[0]
+    }
+    func set(_ name: String, _ edit: (inout TenantLimits) -> Void) throws(ControlFailure) -> TenantReport {
+        limits.withLock { edit(&$0) }
+        return try report(name)
+    }
+    func remove(_ name: String) throws(ControlFailure) -> TenantReport { try report(name) }
+    func createKey(for name: String) throws(ControlFailure) -> NewKey { NewKey(id: "locum-abc", key: "locum-abcdef") }
+    func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
+        KeyReport(KeyRecord(id: text, hash: [], createdAt: 1), tenant: "a")
+    }
+}
+
 final class FakeControl: ControlService {
     enum Mood: Sendable {
         case speaks
@@ -27,8 +52,28 @@ final class FakeControl: ControlService {
     let cancelled = Mutex(0)
     let evicted = Mutex<[String]>([])
 
-    func models() async -> [ModelSummary] { [ModelSummary(record, instances: 0)] }
-    func describe(_ model: String) async throws(ControlFailure) -> ModelDescription {
+    let administration = FakeTenants()
+    var tenants: any TenantAdministration { administration }
+    /// Keys that there are, and whose; none: everybody may ask.
+    let keys = Mutex<[String: Caller]>([:])
+    let callers = Mutex<[Caller]>([])
+    func caller(showing key: String?) throws(ControlFailure) -> Caller {
+        let keys = keys.withLock { $0 }
+        if keys.isEmpty { return .local }
+        guard let key, let caller = keys[key] else {
+            throw ControlFailure(
+                code: "unauthorized", message: key == nil ? "no key was given" : "the key is not valid")
+        }
+        return caller
+    }
+    func allowance(of caller: Caller) -> TokenAllowance? {
+        caller == .local ? nil : TokenAllowance(limit: 600, remaining: 590, reset: .milliseconds(1000))
+    }
+
+    func models(for caller: Caller) async -> [ModelSummary] {
+        caller == .tenant("b") ? [] : [ModelSummary(record, instances: 0)]
+    }
+    func describe(_ model: String, for caller: Caller) async throws(ControlFailure) -> ModelDescription {
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
         return ModelDescription(record, functions: [], prediction: nil, lanes: 2)
     }
@@ -55,7 +100,10 @@ final class FakeControl: ControlService {
     func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)]) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
 
-    func generate(_ model: String, _ specs: [GenerateSpec]) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
+    func generate(
+        _ model: String, _ specs: [GenerateSpec], for caller: Caller
+    ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
+        callers.withLock { $0.append(caller) }
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
         asked.withLock { $0 += 1 }
         let mood = mood.withLock { $0 }

@@ -7,6 +7,8 @@ struct KeptPrompts<Cache: AnyObject> {
     struct Entry {
         /// Those whose keys and values are in the cache, from position 0 on.
         let tokens: [Int32]
+        /// Whose request computed them, the only one who may know of it, also by how soon an answer comes.
+        let owner: UInt64
         let cache: Cache
         /// Of the memory budget.
         let bytes: Int
@@ -23,20 +25,22 @@ struct KeptPrompts<Cache: AnyObject> {
     /// with it.
     /// - Returns: bytes that came free.
     mutating func keep(_ entry: Entry, most: Int) -> Int {
-        if let longer = entries.firstIndex(where: { $0.tokens.starts(with: entry.tokens) }) {
+        if let longer = entries.firstIndex(where: { $0.owner == entry.owner && $0.tokens.starts(with: entry.tokens) }) {
             entries.append(entries.remove(at: longer))
             return entry.bytes
         }
         let before = bytes + entry.bytes
-        entries.removeAll { entry.tokens.starts(with: $0.tokens) }
+        entries.removeAll { $0.owner == entry.owner && entry.tokens.starts(with: $0.tokens) }
         entries.append(entry)
         if entries.count > most { entries.removeFirst(entries.count - most) }
         return before - bytes
     }
 
-    /// The entry that has most of these tokens in common from the first on, and how many those are.
-    mutating func find(_ tokens: some Collection<Int32>) -> (cache: Cache, count: Int)? {
-        let common = entries.map { entry in zip(entry.tokens, tokens).prefix { $0 == $1 }.count }
+    /// The owner's entry that has most of these tokens in common from the first on, and how many those are.
+    mutating func find(_ tokens: some Collection<Int32>, of owner: UInt64) -> (cache: Cache, count: Int)? {
+        let common = entries.map { entry in
+            entry.owner == owner ? zip(entry.tokens, tokens).prefix { $0 == $1 }.count : 0
+        }
         guard let count = common.max(), count >= Self.fewest, let best = common.lastIndex(of: count) else { return nil }
         let entry = entries.remove(at: best)
         entries.append(entry)

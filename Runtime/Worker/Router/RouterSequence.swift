@@ -79,6 +79,7 @@ final class RouterSequence<Cache: AnyObject> {
     func isPrompt(_ position: Int) -> Bool { position < request.prompt.count }
     /// Those whose keys and values are in the cache.
     var computedTokens: ArraySlice<Int32> { tokens[..<computed] }
+    var owner: UInt64 { request.owner }
     var traces: Bool { request.traces }
     /// Rows that it could have computed now.
     var pending: Int { hasEnded ? 0 : tokens.count - computed }

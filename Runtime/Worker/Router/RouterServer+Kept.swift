@@ -9,14 +9,16 @@ extension RouterServer {
         let tokens = Array(sequence.computedTokens)
         guard tokens.count >= KeptPrompts<Model.Cache>.fewest, !connection.draining else { return 0 }
         let bytes = min(sequence.reserved, model.bytes(of: sequence.cache, computed: tokens.count))
-        return bytes - kept.keep(.init(tokens: tokens, cache: sequence.cache, bytes: bytes), most: mostSequences)
+        let entry = KeptPrompts<Model.Cache>.Entry(
+            tokens: tokens, owner: sequence.owner, cache: sequence.cache, bytes: bytes)
+        return bytes - kept.keep(entry, most: mostSequences)
     }
 
     /// Fills a new sequence's cache with what is known of its tokens; answers how many positions. Who watches which experts
     /// are called sees all rows.
     func reuse(_ request: SequenceRequest, in cache: Model.Cache) -> Int {
         guard request.resumed.count < request.limit, callers.values.allSatisfy({ $0.watch == nil }),
-            let (known, count) = kept.find(request.known)
+            let (known, count) = kept.find(request.known, of: request.owner)
         else { return 0 }
         model.copy(count, from: known, to: cache)
         return count

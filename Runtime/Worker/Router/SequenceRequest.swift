@@ -24,6 +24,8 @@ struct SequenceRequest {
     let beginsText: Bool
     /// Output that the caller has; at most `limit`.
     let resumed: [Int32]
+    /// Whose it is.
+    let owner: UInt64
 
     /// Rows of the prompt want logits, too, not only its last one.
     var wantsPromptLogits: Bool { scoresPrompt || traces }
@@ -35,6 +37,7 @@ struct SequenceRequest {
 
     /// - Throws: `RouterFailure` naming the parameter, the numbers and the limit.
     init(_ spec: GenerateSpec, prompts: PromptReader, config: RouterConfig) throws(RouterFailure) {
+        owner = spec.owner
         plan = try SamplingPlan(spec.sampling, defaults: config.generation)
         guard spec.stop.count <= Self.mostStops, spec.stop.allSatisfy({ $0.utf8.count <= Self.mostStopBytes }) else {
             throw RouterFailure(

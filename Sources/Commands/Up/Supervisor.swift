@@ -17,6 +17,7 @@ struct Supervisor {
     /// Bytes; nil leaves it to node.
     private let memory: Int?
     private let prediction: String
+    private let insecure: Bool
     private let signals: Descriptor
     private let epoll: Epoll
     /// Only this process holds the write end: when it goes, however it goes, the daemons see the end of file.
@@ -31,12 +32,13 @@ struct Supervisor {
     }
 
     init(
-        folder: String, listen: String, idleMilliseconds: Int?, keepMilliseconds: Int?, threads: Int, memory: Int?,
+        folder: String, listen: String, insecure: Bool, idleMilliseconds: Int?, keepMilliseconds: Int?, threads: Int,
+        memory: Int?,
         prediction: String
     ) throws {
         (self.folder, self.listen, self.keepMilliseconds) = (folder, listen, keepMilliseconds)
         (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
-        self.prediction = prediction
+        (self.prediction, self.insecure) = (prediction, insecure)
         // If this is somebody's service, its manager is not to hear of the daemons.
         unsetenv("NOTIFY_SOCKET")
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
@@ -78,7 +80,7 @@ struct Supervisor {
 
     private mutating func startControl() throws {
         try control.start(
-            ["--data", folder, "--listen", listen, "--threads", "\(threads)"]
+            ["--data", folder, "--listen", listen, "--insecure", insecure ? "yes" : "no", "--threads", "\(threads)"]
                 + (idleMilliseconds.map { ["--idle-timeout", "\($0)ms"] } ?? [])
                 + (keepMilliseconds.map { ["--keep-sessions", "\($0)ms"] } ?? []), lifeline: lifeline.read.raw,
             captureOutput: true)

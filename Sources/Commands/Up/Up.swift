@@ -18,6 +18,10 @@ struct Up: ParsableCommand {
     @OptionGroup var daemon: DaemonOptions
     @Option(help: ArgumentHelp("Address of the HTTP API; port 0 picks a free one.", valueName: "host:port"))
     var listen = "127.0.0.1:8420"
+    @Flag(
+        help: "Listen on an address that other hosts reach, although requests, answers and keys can be read on the way."
+    )
+    var insecure = false
     @Option(
         help: ArgumentHelp(
             "Evict a function after this long without a call (500ms, 5s, 2m); default: learned from each function's "
@@ -74,7 +78,8 @@ struct Up: ParsableCommand {
             let folder = daemon.folder
             let lock = try FolderLock.take(folder)
             var supervisor = try Supervisor(
-                folder: folder, listen: listen, idleMilliseconds: idleTimeout.flatMap(Quantity.milliseconds),
+                folder: folder, listen: listen, insecure: insecure,
+                idleMilliseconds: idleTimeout.flatMap(Quantity.milliseconds),
                 keepMilliseconds: keepSessions.flatMap(Quantity.milliseconds), threads: threads ?? Self.standardThreads,
                 memory: memory.flatMap(Quantity.bytes), prediction: prediction)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }

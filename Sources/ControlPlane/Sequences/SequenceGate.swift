@@ -1,43 +1,61 @@
-// The bounded queue in front of a model's router: so many sequences run, so many wait, and one more is refused
-// at once (HTTP 429) rather than left to time out. A request with several sequences gets places for all or none.
+// The bounded queue in front of a model's router, or of a tenant: so many sequences run, so many of each tenant wait, and one
+// more is refused at once (HTTP 429) rather than left to time out. A request with several sequences gets places for all or
+// none. Whose turn it is next is `FairQueue`'s to say.
+import Scheduler
 import Synchronization
 
-/// Turns for the sequences of one model.
+/// Turns for sequences.
 final class SequenceGate: Sendable {
     private struct State {
-        /// Sequences that run.
-        var active = 0
-        /// Places given out: running, waiting, or about to wait. Never more than `atOnce + queue`.
-        var places = 0
-        /// In order of arrival; nil continuation: cancelled before it waited.
-        var waiting: [(ticket: UInt64, continuation: CheckedContinuation<Bool, Never>)] = []
+        var queue: FairQueue
+        /// Places given out to each tenant: running, waiting, or about to wait. Never more than `atOnce + queue`.
+        var places: [String: Int] = [:]
+        /// nil: cancelled before it waited.
+        var waiting: [UInt64: CheckedContinuation<Bool, Never>] = [:]
         var cancelled: Set<UInt64> = []
         var nextTicket: UInt64 = 0
-    }
-    private let state = Mutex(State())
-    private let atOnce: Int
-    private let queue: Int
 
-    init(atOnce: Int, queue: Int) { (self.atOnce, self.queue) = (atOnce, queue) }
+        mutating func giveBack(_ tenant: String) {
+            places[tenant, default: 1] -= 1
+            if places[tenant] == 0 { places[tenant] = nil }
+        }
+    }
+    private let state: Mutex<State>
+    private let most: Int
+    private let now: @Sendable () -> Moment
+
+    /// - Parameters:
+    ///   - atOnce: sequences that run.
+    ///   - queue: sequences of a tenant that may wait.
+    init(atOnce: Int, queue: Int, now: @escaping @Sendable () -> Moment = Controller.monotonic) {
+        (most, self.now) = (atOnce + queue, now)
+        state = Mutex(State(queue: FairQueue(places: atOnce)))
+    }
 
     /// Running and waiting sequences.
-    var load: (active: Int, waiting: Int) { state.withLock { ($0.active, $0.places - $0.active) } }
+    var load: (active: Int, waiting: Int) {
+        state.withLock { state in
+            let places = state.places.values.reduce(0, +)
+            return (state.queue.running, places - state.queue.running)
+        }
+    }
 
     /// Sequences in line for a turn.
-    var waiting: Int { state.withLock { $0.waiting.count } }
+    var waiting: Int { state.withLock { $0.queue.waiting } }
 
     /// Takes `count` places, or none when they are not free. Each is given back by `leave` or `abandon`.
-    func reserve(_ count: Int) -> Bool {
+    func reserve(_ count: Int, of tenant: String) -> Bool {
         state.withLock { state in
-            guard state.places + count <= atOnce + queue else { return false }
-            state.places += count
+            let taken = state.places[tenant] ?? 0
+            guard taken + count <= most else { return false }
+            state.places[tenant] = taken + count
             return true
         }
     }
 
     /// Waits for a turn. False when the task was cancelled meanwhile: then there is no turn, and the place must
     /// be given back with `abandon`.
-    func enter() async -> Bool {
+    func enter(_ tenant: String, _ share: FairShare) async -> Bool {
         let ticket = state.withLock { state in
             state.nextTicket += 1
             return state.nextTicket
@@ -48,20 +66,15 @@ final class SequenceGate: Sendable {
             await withCheckedContinuation { continuation in
                 let turn: Bool? = state.withLock { state in
                     if state.cancelled.remove(ticket) != nil { return false }
-                    if state.active < atOnce {
-                        state.active += 1
-                        return true
-                    }
-                    state.waiting.append((ticket, continuation))
+                    if state.queue.enter(ticket, of: tenant, share, now: now()) { return true }
+                    state.waiting[ticket] = continuation
                     return nil
                 }
                 if let turn { continuation.resume(returning: turn) }
             }
         } onCancel: {
             let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-                if let index = state.waiting.firstIndex(where: { $0.ticket == ticket }) {
-                    return state.waiting.remove(at: index).continuation
-                }
+                if state.queue.cancel(ticket, of: tenant) { return state.waiting.removeValue(forKey: ticket) }
                 // Not waiting yet, or already running; the first is told when it comes.
                 state.cancelled.insert(ticket)
                 return nil
@@ -71,18 +84,14 @@ final class SequenceGate: Sendable {
     }
 
     /// A sequence that had its turn has ended; the next one runs.
-    func leave() {
-        let next = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-            state.places -= 1
-            if state.waiting.isEmpty {
-                state.active -= 1
-                return nil
-            }
-            return state.waiting.removeFirst().continuation
+    func leave(_ tenant: String) {
+        let next = state.withLock { state in
+            state.giveBack(tenant)
+            return state.queue.leave(tenant, now: now()).compactMap { state.waiting.removeValue(forKey: $0) }
         }
-        next?.resume(returning: true)
+        for continuation in next { continuation.resume(returning: true) }
     }
 
     /// A place that never got its turn is given back.
-    func abandon() { state.withLock { $0.places -= 1 } }
+    func abandon(_ tenant: String) { state.withLock { $0.giveBack(tenant) } }
 }

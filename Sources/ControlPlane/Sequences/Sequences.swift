@@ -2,6 +2,7 @@
 // disturbs. A sequence whose router is lost asks for the router again and replays; after so many tries without
 // progress it gives up with an error.
 import Logging
+import Scheduler
 import Synchronization
 public import Wire
 
@@ -16,15 +17,16 @@ public final class Sequences: Sendable {
 
     private let routers: RouterDirectory
     private let controller: Controller
+    private let tenants: Tenants
     private let gates = Mutex<[String: SequenceGate]>([:])
     private let firstPause: Duration
 
     /// - Parameter connect: links to a model's router, starting it when needed.
     public init(
-        controller: Controller, firstPause: Duration = .milliseconds(20),
+        controller: Controller, tenants: Tenants, firstPause: Duration = .milliseconds(20),
         connect: @escaping @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
     ) {
-        (self.controller, self.firstPause) = (controller, firstPause)
+        (self.controller, self.tenants, self.firstPause) = (controller, tenants, firstPause)
         routers = RouterDirectory(connect: connect)
     }
 
@@ -38,32 +40,45 @@ public final class Sequences: Sendable {
 
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
-    /// - Throws: `ControlFailure` `not_found`, or `queue_full`.
+    /// - Throws: `ControlFailure` `not_found`, `queue_full`, `rate_limited`.
     public func generate(
-        _ model: String, _ specs: [GenerateSpec]
+        _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {
-        try await controller.require(model)
+        guard tenants.allows(caller, model) else { throw Self.unknown(model) }
+        do throws(ControlFailure) { try await controller.require(model) } catch {
+            // A tenant hears the same of what it may not use and of what is not there.
+            throw caller == .local ? error : Self.unknown(model)
+        }
+        let own = try tenants.admit(caller, sequences: specs.count)
         let gate = gates.withLock { gates in
             let settings = controller.settings
             let gate = gates[model] ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue)
             gates[model] = gate
             return gate
         }
-        guard gate.reserve(specs.count) else {
+        guard gate.reserve(specs.count, of: caller.name) else {
+            for _ in specs { own?.abandon("") }
             let load = gate.load
             throw ControlFailure(
                 code: "queue_full",
                 message: "\(model) has \(load.active) sequences under way and \(load.waiting) waiting; "
-                    + "there is no place for \(specs.count) more, try again later")
+                    + "there is no place for \(specs.count) more, try again later", retryAfter: 1)
         }
         return specs.map { spec in
             let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
             let task = Task {
-                if await gate.enter() {
-                    await self.run(model, spec, sink)
-                    gate.leave()
+                // First a place among the tenant's own, then one at the router: who waits for the first holds no other up.
+                if await own?.enter("", FairShare()) ?? true {
+                    if await gate.enter(caller.name, tenants.share(of: caller)) {
+                        await self.run(model, spec, for: caller, sink)
+                        gate.leave(caller.name)
+                    } else {
+                        gate.abandon(caller.name)
+                    }
+                    own?.leave("")
                 } else {
-                    gate.abandon()
+                    own?.abandon("")
+                    gate.abandon(caller.name)
                 }
                 sink.finish()
             }
@@ -72,12 +87,22 @@ public final class Sequences: Sendable {
         }
     }
 
-    private func run(_ model: String, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
+    static func unknown(_ model: String) -> ControlFailure {
+        ControlFailure(
+            code: "not_found",
+            message: "there is no model \(model.prefix(100)) that this key may use; GET /v1/models lists them")
+    }
+
+    private func run(
+        _ model: String, _ spec: GenerateSpec, for caller: Caller, _ sink: AsyncStream<RouterEvent>.Continuation
+    ) async {
+        var spec = spec
+        spec.owner = caller.owner
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
-            switch await attempt(model, &replay, &clock, sink) {
+            switch await attempt(model, for: caller, &replay, &clock, sink) {
             case .ended: return
             case .busy(let reason):
                 busyTries += 1
@@ -105,7 +130,7 @@ public final class Sequences: Sendable {
     }
 
     private func attempt(
-        _ model: String, _ replay: inout Replay, _ clock: inout FirstTokenClock,
+        _ model: String, for caller: Caller, _ replay: inout Replay, _ clock: inout FirstTokenClock,
         _ sink: AsyncStream<RouterEvent>.Continuation
     ) async -> Outcome {
         let router: any RouterAccess
@@ -157,6 +182,11 @@ public final class Sequences: Sendable {
                     fresh = .firstToken(whole)
                 }
                 progress = true
+                switch fresh {
+                case .started(let prompt, _, let cached): tenants.spend(prompt.count - Int(cached), of: caller)
+                case .token: tenants.spend(1, of: caller)
+                default: break
+                }
                 sink.yield(fresh)
                 if fresh.isLast { return .ended }
             }

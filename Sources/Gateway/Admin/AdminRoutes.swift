@@ -9,11 +9,11 @@ struct AdminRoutes: Sendable {
     let control: any ControlService
 
     func add(to router: Router<GatewayContext>) {
-        router.route("/admin/models", [.get: { _, _ in try Self.json(await control.models()) }])
+        router.route("/admin/models", [.get: { _, _ in try Self.json(await control.models(for: .local)) }])
         router.route(
             "/admin/models/:model",
             [
-                .get: { _, context in try Self.json(await control.describe(try context.modelName())) },
+                .get: { _, context in try Self.json(await control.describe(try context.modelName(), for: .local)) },
                 .delete: { _, context in try Self.json(await control.remove(try context.modelName())) },
             ])
         router.route("/admin/instances", [.get: { _, _ in try Self.json(await control.instances()) }])
@@ -32,7 +32,7 @@ struct AdminRoutes: Sendable {
         router.route("/admin/verify", [.post: { _, _ in try Self.json(await control.verify()) }])
     }
 
-    private static func json(_ value: some Encodable) throws -> Response {
+    static func json(_ value: some Encodable) throws -> Response {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return .json(text: String(decoding: try encoder.encode(value), as: UTF8.self))

@@ -50,7 +50,10 @@ struct APIError: Error, Sendable, Equatable {
     }
 
     /// What control refused.
-    init(_ failure: ControlFailure) { self.init(code: failure.code, parameter: "", message: failure.message) }
+    init(_ failure: ControlFailure) {
+        self.init(code: failure.code, parameter: "", message: failure.message)
+        if let seconds = failure.retryAfter { headers[.retryAfter] = String(seconds) }
+    }
 
     /// What a sequence failed with.
     init(code: String, parameter: String, message: String) {
@@ -58,6 +61,12 @@ struct APIError: Error, Sendable, Equatable {
         if !parameter.isEmpty { param = parameter }
         switch code {
         case "not_found": self = .modelNotFound(message)
+        case "unauthorized":
+            (status, type, self.code) = (.unauthorized, "invalid_request_error", "invalid_api_key")
+            headers[.wwwAuthenticate] = "Bearer"
+        case "rate_limited":
+            (status, type, self.code) = (.tooManyRequests, "rate_limit_error", "rate_limit_exceeded")
+        case "exists": (status, type) = (.conflict, "invalid_request_error")
         case "queue_full":
             (status, type, self.code) = (.tooManyRequests, "rate_limit_error", "queue_full")
             headers[.retryAfter] = "1"

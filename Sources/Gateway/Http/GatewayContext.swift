@@ -1,4 +1,5 @@
 // What a handler knows of its request beside the request: the connection, and whether the client has left it.
+import ControlPlane
 import Hummingbird
 import NIOCore
 
@@ -7,6 +8,8 @@ struct GatewayContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
     let body = BodyState()
+    /// Whose the request is; a key says so.
+    var caller = Caller.local
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
@@ -18,9 +21,12 @@ struct GatewayContext: RequestContext {
         try? await channel.pipeline.handler(type: ConnectionHandler.self).map(\.watch).get()
     }
 
-    /// The name in the request's path, as it was before it became a part of a URL.
-    func modelName() throws -> String {
-        let text = try parameters.require("model")
+    /// The model's name in the request's path.
+    func modelName() throws -> String { try name("model") }
+
+    /// A part of the request's path, as it was before it became one.
+    func name(_ part: String) throws -> String {
+        let text = try parameters.require(part)
         guard let name = text.percentDecoded else {
             throw APIError.badRequest("the name \(text.prefix(200)) in the path is not percent-encoded UTF-8")
         }

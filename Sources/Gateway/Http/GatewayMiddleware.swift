@@ -24,6 +24,31 @@ struct AccessMiddleware: RouterMiddleware {
     }
 }
 
+/// Finds out whose a request is, by the key in it.
+struct KeyMiddleware: RouterMiddleware {
+    typealias Context = GatewayContext
+    let control: any ControlService
+
+    func handle(
+        _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        // Whether the daemon lives is no secret.
+        if request.uri.path == "/health" { return try await next(request, context) }
+        var context = context
+        context.caller = try control.caller(showing: Self.key(request.headers[.authorization]))
+        return try await next(request, context)
+    }
+
+    /// The token of `Bearer TOKEN` (RFC 6750).
+    private static func key(_ field: String?) -> String? {
+        guard let field, let blank = field.firstIndex(of: " "), field[..<blank].lowercased() == "bearer" else {
+            return nil
+        }
+        let key = field[field.index(after: blank)...].drop { $0 == " " }
+        return key.isEmpty ? nil : String(key)
+    }
+}
+
 /// Turns errors into responses.
 struct ErrorMiddleware: RouterMiddleware {
     typealias Context = GatewayContext

@@ -13,7 +13,7 @@ struct InferenceRoutes: Sendable {
 
     func add(to router: Router<GatewayContext>) {
         router.route("/health", [.get: { _, _ in .json(["status": "ok"]) }])
-        router.route("/v1/models", [.get: { _, _ in await models() }])
+        router.route("/v1/models", [.get: { _, context in await models(context) }])
         router.route("/v1/models/:model", [.get: { _, context in try await model(context) }])
         post("/v1/completions", to: router) { body in
             let parsed = try CompletionRequest(body)
@@ -55,13 +55,13 @@ struct InferenceRoutes: Sendable {
 
     private static func now() -> Int64 { Int64(time(nil)) }
 
-    private func models() async -> Response {
-        let list = await control.models().map { Self.entry($0.name, $0.deployedAt) }
+    private func models(_ context: GatewayContext) async -> Response {
+        let list = await control.models(for: context.caller).map { Self.entry($0.name, $0.deployedAt) }
         return .json(["object": "list", "data": .array(list)])
     }
 
     private func model(_ context: GatewayContext) async throws -> Response {
-        let model = try await control.describe(context.modelName())
+        let model = try await control.describe(context.modelName(), for: context.caller)
         return .json(Self.entry(model.name, model.deployedAt))
     }
 
@@ -74,20 +74,23 @@ struct InferenceRoutes: Sendable {
         _ context: GatewayContext
     ) async throws -> Response {
         guard let watch = await context.watchClient() else { throw APIError.clientGone }
-        let choices = ChoiceEvents(try await control.generate(common.model, specs))
+        let choices = ChoiceEvents(try await control.generate(common.model, specs, for: context.caller))
         watch.onLeave { choices.cancel() }
         guard common.stream else {
             defer { watch.clear() }
             let whole = try await Self.collect(choices, answer)
             var response = Response.json(whole.whole)
             response.headers.add(whole.head.firstToken)
+            response.headers.add(control.allowance(of: context.caller))
             return response
         }
         let early = try await Self.untilFirstToken(choices)
-        return EventStream.response(after: early.firstToken) { writer in
+        var response = EventStream.response(after: early.firstToken) { writer in
             defer { watch.clear() }
             try await Self.stream(choices, early: early.events, answer, kind: kind, into: &writer)
         }
+        response.headers.add(control.allowance(of: context.caller))
+        return response
     }
 
     /// Until the first token nothing is sent, so that what goes wrong before has its own status, and the head can say

@@ -6,10 +6,10 @@ import Wire
 
 @Suite("Kept prompts")
 struct KeptPromptsTests {
-    private func spec(_ prompt: [Int32], _ maxTokens: UInt32 = 24) -> GenerateSpec {
+    private func spec(_ prompt: [Int32], _ maxTokens: UInt32 = 24, owner: UInt64 = 0) -> GenerateSpec {
         GenerateSpec(
             prompt: .tokens(prompt), sampling: SamplingSpec(temperature: 1, seed: 11), maxTokens: maxTokens,
-            topLogprobs: 2, ignoresEnd: true)
+            topLogprobs: 2, ignoresEnd: true, owner: owner)
     }
 
     private func prompt(_ seed: Int, _ count: Int) -> [Int32] {
@@ -94,22 +94,33 @@ struct KeptPromptsTests {
         #expect(resumed.0.ids == Array(whole.0.ids[10...]) && resumed.rows == 14 && resumed.cached == 60)
     }
 
+    @Test("What one owner's request computed serves no other owner, and is not lost to its own by theirs")
+    func owners() throws {
+        let bench = try RouterBench()
+        let first = try run(bench, spec(prompt(1, 100), owner: 1))
+        let other = try run(bench, spec(prompt(1, 100), owner: 2))
+        #expect(first.cached == 0 && other.cached == 0 && other.rows == first.rows && other.0 == first.0)
+        // A longer one of another owner begins with these tokens, too.
+        _ = try run(bench, spec(prompt(1, 120), owner: 3))
+        #expect(try run(bench, spec(prompt(1, 100), owner: 1)).cached == 99)
+    }
+
     @Test("The oldest go first, those that another begins with at once, and all when they are asked for")
     func limits() {
         final class Memory {}
         var kept = KeptPrompts<Memory>()
         func keep(_ tokens: [Int32], most: Int = 3) -> Int {
-            kept.keep(.init(tokens: tokens, cache: Memory(), bytes: tokens.count), most: most)
+            kept.keep(.init(tokens: tokens, owner: 0, cache: Memory(), bytes: tokens.count), most: most)
         }
         #expect(keep(prompt(1, 20)) == 0 && keep(prompt(2, 30)) == 0 && keep(prompt(3, 40)) == 0)
-        #expect(kept.find(prompt(1, 18))?.count == 18)
+        #expect(kept.find(prompt(1, 18), of: 0)?.count == 18)
         // What another begins with need not be kept twice.
         #expect(keep(prompt(3, 30)) == 30 && keep(prompt(3, 40)) == 40 && kept.bytes == 90)
-        #expect(kept.find(prompt(1, 18))?.count == 18)
+        #expect(kept.find(prompt(1, 18), of: 0)?.count == 18)
         // 2 is the oldest now.
-        #expect(keep(prompt(4, 50)) == 30 && kept.find(prompt(2, 30)) == nil)
+        #expect(keep(prompt(4, 50)) == 30 && kept.find(prompt(2, 30), of: 0) == nil)
         #expect(keep(prompt(1, 60)) == 20 && kept.bytes == 40 + 50 + 60)
         #expect(kept.give(back: 41) == 90 && kept.bytes == 60)
-        #expect(kept.give(back: 1000) == 60 && kept.bytes == 0 && kept.find(prompt(1, 60)) == nil)
+        #expect(kept.give(back: 1000) == 60 && kept.bytes == 0 && kept.find(prompt(1, 60), of: 0) == nil)
     }
 }

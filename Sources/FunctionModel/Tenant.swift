@@ -1,0 +1,139 @@
+// Who uses a box besides its operator: tenants, what each may use, and the keys that they show.
+
+/// How a tenant's requests stand to others.
+public enum PriorityClass: String, Codable, Sendable, CaseIterable {
+    /// Somebody waits for the answer.
+    case interactive
+    /// Runs where there is room, and lets interactive ones pass.
+    case batch
+}
+
+/// What a tenant may use.
+public struct TenantLimits: Codable, Sendable, Equatable {
+    /// Its share where several tenants want more than there is.
+    public var weight: Int
+    public var priority: PriorityClass
+    /// Sequences at once over all models, a request with n choices being n; nil: as many as routers run.
+    public var maxRequests: Int?
+    /// Sequences that may wait.
+    public var queue: Int
+    /// Prompt and output tokens; what a prompt cache saves is not counted. nil: any number.
+    public var tokensPerMinute: Int?
+    /// Names of models; nil: all.
+    public var models: [String]?
+
+    enum CodingKeys: String, CodingKey {
+        case weight, priority, queue, models
+        case maxRequests = "max_requests"
+        case tokensPerMinute = "tokens_per_minute"
+    }
+
+    public static let weights = 1...1000
+    public static let requests = 1...1024
+    public static let queues = 0...1024
+    public static let rates = 1...1_000_000_000
+    public static let mostModels = 1000
+
+    public init(
+        weight: Int = 1, priority: PriorityClass = .interactive, maxRequests: Int? = nil, queue: Int = 64,
+        tokensPerMinute: Int? = nil, models: [String]? = nil
+    ) {
+        (self.weight, self.priority, self.maxRequests, self.queue) = (weight, priority, maxRequests, queue)
+        (self.tokensPerMinute, self.models) = (tokensPerMinute, models)
+    }
+
+    /// The first value that cannot be, in words; nil when all can.
+    public var fault: String? {
+        func outside(_ name: String, _ value: Int?, _ range: ClosedRange<Int>) -> String? {
+            guard let value, !range.contains(value) else { return nil }
+            return "\(name) is \(value), it must be \(range.lowerBound) to \(range.upperBound)"
+        }
+        if let models, models.count > Self.mostModels {
+            return "\(models.count) models are named, \(Self.mostModels) can be"
+        }
+        if let wrong = models?.first(where: { !ModelName.isValid($0) }) {
+            return "'\(wrong.prefix(100))' is no model's name: \(ModelName.rule)"
+        }
+        return outside("weight", weight, Self.weights) ?? outside("max_requests", maxRequests, Self.requests)
+            ?? outside("queue", queue, Self.queues) ?? outside("tokens_per_minute", tokensPerMinute, Self.rates)
+    }
+
+    /// Whether it may use a model.
+    public func allows(_ model: String) -> Bool { models?.contains(model) ?? true }
+}
+
+/// A tenant as the registry holds it.
+public struct TenantRecord: Sendable, Equatable {
+    public var name: String
+    public var limits: TenantLimits
+    /// Seconds since 1970.
+    public var createdAt: Int64
+    public var keys: [KeyRecord]
+
+    public init(name: String, limits: TenantLimits, createdAt: Int64, keys: [KeyRecord] = []) {
+        (self.name, self.limits, self.createdAt, self.keys) = (name, limits, createdAt, keys)
+    }
+}
+
+/// A key as the registry holds it: nobody can make the key of it.
+public struct KeyRecord: Sendable, Equatable {
+    /// How the key begins; names it to people.
+    public var id: String
+    /// SHA-256 of the whole key. Keys are random, so nothing slower is needed.
+    public var hash: [UInt8]
+    /// Seconds since 1970.
+    public var createdAt: Int64
+    /// Seconds since 1970, up to a minute behind; nil: never used.
+    public var lastUsed: Int64?
+
+    public init(id: String, hash: [UInt8], createdAt: Int64, lastUsed: Int64? = nil) {
+        (self.id, self.hash, self.createdAt, self.lastUsed) = (id, hash, createdAt, lastUsed)
+    }
+}
+
+/// `locum tenant list --json`.
+public struct TenantReport: Codable, Sendable, Equatable {
+    public var name: String
+    public var createdAt: Int64
+    public var limits: TenantLimits
+    /// Sequences that run, and that wait.
+    public var active: Int
+    public var waiting: Int
+    public var keys: [KeyReport]
+
+    enum CodingKeys: String, CodingKey {
+        case name, limits, active, waiting, keys
+        case createdAt = "created_at"
+    }
+
+    public init(_ tenant: TenantRecord, active: Int, waiting: Int) {
+        (name, createdAt, limits) = (tenant.name, tenant.createdAt, tenant.limits)
+        (self.active, self.waiting) = (active, waiting)
+        keys = tenant.keys.map { KeyReport($0, tenant: tenant.name) }
+    }
+}
+
+/// `locum key list --json`.
+public struct KeyReport: Codable, Sendable, Equatable {
+    public var id: String
+    public var tenant: String
+    public var createdAt: Int64
+    public var lastUsed: Int64?
+
+    enum CodingKeys: String, CodingKey {
+        case id, tenant
+        case createdAt = "created_at"
+        case lastUsed = "last_used"
+    }
+
+    public init(_ key: KeyRecord, tenant: String) {
+        (id, self.tenant, createdAt, lastUsed) = (key.id, tenant, key.createdAt, key.lastUsed)
+    }
+}
+
+/// A key when it is made, the only time that it can be seen.
+public struct NewKey: Codable, Sendable, Equatable {
+    public var id: String
+    public var key: String
+    public init(id: String, key: String) { (self.id, self.key) = (id, key) }
+}

@@ -1,0 +1,97 @@
+// Administration of tenants and keys, on the unix socket only.
+import ControlPlane
+import FoundationEssentials
+import FunctionModel
+import HTTPTypes
+import Hummingbird
+
+struct TenantRoutes: Sendable {
+    let tenants: any TenantAdministration
+
+    func add(to router: Router<GatewayContext>) {
+        router.route(
+            "/admin/tenants",
+            [
+                .get: { _, _ in try AdminRoutes.json(tenants.reports) },
+                .post: { request, context in
+                    let fields = try RequestFields(await request.jsonBody(context))
+                    guard let name = try fields.string("name") else {
+                        throw APIError.badParameter("name", "'name' is missing: what the tenant is to be called")
+                    }
+                    var limits = TenantLimits()
+                    try Self.edit(fields)(&limits)
+                    return try AdminRoutes.json(tenants.create(name, limits))
+                },
+            ])
+        router.route(
+            "/admin/tenants/:name",
+            [
+                .get: { _, context in try AdminRoutes.json(tenants.report(try context.name("name"))) },
+                .patch: { request, context in
+                    let edit = try Self.edit(RequestFields(await request.jsonBody(context)))
+                    return try AdminRoutes.json(tenants.set(try context.name("name"), edit))
+                },
+                .delete: { _, context in try AdminRoutes.json(tenants.remove(try context.name("name"))) },
+            ])
+        router.route(
+            "/admin/tenants/:name/keys",
+            [.post: { _, context in try AdminRoutes.json(tenants.createKey(for: try context.name("name"))) }])
+        router.route("/admin/keys", [.get: { _, _ in try AdminRoutes.json(tenants.reports.flatMap(\.keys)) }])
+        router.route(
+            "/admin/keys/:key",
+            [.delete: { _, context in try AdminRoutes.json(tenants.revokeKey(try context.name("key"))) }])
+    }
+
+    /// What a request's members change. Null takes a limit away; what is absent stays.
+    /// - Throws: `APIError` 400.
+    private static func edit(_ fields: RequestFields) throws(APIError) -> @Sendable (inout TenantLimits) -> Void {
+        let weight = try fields.integer("weight", in: range(TenantLimits.weights))
+        let most = try limit(fields, "max_requests", TenantLimits.requests)
+        let queue = try fields.integer("queue", in: range(TenantLimits.queues))
+        let rate = try limit(fields, "tokens_per_minute", TenantLimits.rates)
+        var priority: PriorityClass?
+        if let text = try fields.string("priority") {
+            priority = PriorityClass(rawValue: text)
+            guard priority != nil else {
+                let known = PriorityClass.allCases.map(\.rawValue).joined(separator: " or ")
+                throw .badParameter("priority", "'priority' is '\(text.prefix(100))', it must be \(known)")
+            }
+        }
+        let models = try names(fields)
+        return { [priority] limits in
+            if let weight { limits.weight = Int(weight) }
+            if let priority { limits.priority = priority }
+            if let most { limits.maxRequests = most.value }
+            if let queue { limits.queue = Int(queue) }
+            if let rate { limits.tokensPerMinute = rate.value }
+            if let models { limits.models = models.value }
+        }
+    }
+
+    /// A limit that is set; nil in it: there is to be none.
+    private struct Limit<Value: Sendable>: Sendable { let value: Value? }
+
+    private static func limit(
+        _ fields: RequestFields, _ name: String, _ values: ClosedRange<Int>
+    ) throws(APIError) -> Limit<Int>? {
+        guard let member = fields.value[name] else { return nil }
+        if member == .null { return Limit(value: nil) }
+        return Limit(value: try fields.integer(name, in: range(values)).map { Int($0) })
+    }
+
+    private static func names(_ fields: RequestFields) throws(APIError) -> Limit<[String]>? {
+        guard let member = fields.value["models"] else { return nil }
+        if member == .null { return Limit(value: nil) }
+        guard case .array(let elements) = member else { throw fields.wrong("models", "an array of names") }
+        var names: [String] = []
+        for element in elements {
+            guard case .string(let name) = element else { throw fields.wrong("models", "an array of names") }
+            names.append(name)
+        }
+        return Limit(value: names)
+    }
+
+    private static func range(_ values: ClosedRange<Int>) -> ClosedRange<Int64> {
+        Int64(values.lowerBound)...Int64(values.upperBound)
+    }
+}

@@ -1,0 +1,173 @@
+// Who may ask for what, and how much: keys, models, limits, turns.
+import ControlStore
+import FunctionModel
+import Logging
+import Synchronization
+import Testing
+import Wire
+
+@testable import ControlPlane
+
+@Suite("Tenants") final class TenantsTests: Sendable {
+    private let clock = Mutex(Duration.zero)
+
+    private func tenants(_ store: MemoryStore = MemoryStore()) throws -> Tenants {
+        var quiet = Logger(label: "test")
+        quiet.logLevel = .critical
+        return try Tenants(store: store, logger: quiet, now: { self.clock.withLock { $0 } }) { 1000 }
+    }
+
+    @Test("Without a tenant nobody needs a key; with one everybody does, and only its own will do")
+    func keys() throws {
+        let store = MemoryStore()
+        let tenants = try tenants(store)
+        #expect(try tenants.caller(showing: nil) == .local && tenants.caller(showing: "anything") == .local)
+        _ = try tenants.create("a", TenantLimits())
+        _ = try tenants.create("b", TenantLimits())
+        let (first, second, other) = (
+            try tenants.createKey(for: "a"), try tenants.createKey(for: "a"), try tenants.createKey(for: "b")
+        )
+        #expect(Set([first.key, second.key, other.key]).count == 3 && first.key.hasPrefix(first.id))
+        #expect(
+            try tenants.caller(showing: first.key) == .tenant("a") && tenants.caller(showing: other.key) == .tenant("b")
+        )
+        var refusals: Set<String> = []
+        for wrong in [
+            "", "x", first.id, first.key + "x", String(first.key.dropLast()), String(repeating: "k", count: 4000),
+        ] {
+            let error = #expect(throws: ControlFailure.self) { try tenants.caller(showing: wrong) }
+            #expect(error?.code == "unauthorized")
+            refusals.insert(error?.message ?? "")
+        }
+        // A revoked key, by what is seen of it or by itself, is one that never was.
+        #expect(try tenants.revokeKey(first.id).tenant == "a")
+        _ = try tenants.revokeKey(second.key)
+        for gone in [first.key, second.key] {
+            refusals.insert(#expect(throws: ControlFailure.self) { try tenants.caller(showing: gone) }?.message ?? "")
+        }
+        #expect(refusals.count == 1)
+        #expect(#expect(throws: ControlFailure.self) { try tenants.revokeKey(first.id) }?.code == "not_found")
+        // Nothing that the registry holds is a key.
+        let held = try store.tenants().flatMap(\.keys)
+        #expect(
+            held.map(\.id) == [other.id] && !held.contains { String(decoding: $0.hash, as: UTF8.self) == other.key })
+        // After a restart it is the same.
+        let again = try self.tenants(store)
+        #expect(try again.caller(showing: other.key) == .tenant("b"))
+        _ = try again.remove("b")
+        #expect(throws: ControlFailure.self) { try again.caller(showing: other.key) }
+        _ = try again.remove("a")
+        #expect(try again.caller(showing: nil) == .local)
+    }
+
+    @Test("When a key was used is seen at once, and after the end, too")
+    func lastUse() throws {
+        let store = MemoryStore()
+        let tenants = try tenants(store)
+        _ = try tenants.create("a", TenantLimits())
+        let key = try tenants.createKey(for: "a")
+        #expect(try tenants.report("a").keys.first?.lastUsed == nil)
+        _ = try tenants.caller(showing: key.key)
+        #expect(try tenants.report("a").keys.first?.lastUsed == 1000)
+        #expect(try store.tenants().first?.keys.first?.lastUsed == nil)
+        tenants.flush()
+        #expect(try store.tenants().first?.keys.first?.lastUsed == 1000)
+    }
+
+    @Test("What cannot be is refused and changes nothing, also when the registry fails")
+    func refusals() throws {
+        let store = MemoryStore()
+        let tenants = try tenants(store)
+        _ = try tenants.create("a", TenantLimits(weight: 2))
+        for name in ["", "A", "a b", String(repeating: "a", count: 64), "../a"] {
+            let error = #expect(throws: ControlFailure.self) { try tenants.create(name, TenantLimits()) }
+            #expect(error?.code == "bad_request")
+        }
+        #expect(#expect(throws: ControlFailure.self) { try tenants.create("a", TenantLimits()) }?.code == "exists")
+        for name in ["b", ""] {
+            #expect(
+                #expect(throws: ControlFailure.self) { try tenants.set(name) { $0.weight = 3 } }?.code == "not_found")
+            #expect(#expect(throws: ControlFailure.self) { try tenants.createKey(for: name) }?.code == "not_found")
+            #expect(#expect(throws: ControlFailure.self) { try tenants.remove(name) }?.code == "not_found")
+        }
+        for edit in [
+            { $0.weight = 0 }, { $0.queue = -1 }, { $0.maxRequests = 0 }, { $0.tokensPerMinute = 0 },
+            { $0.models = ["not a name"] },
+        ] as [(inout TenantLimits) -> Void] {
+            #expect(#expect(throws: ControlFailure.self) { try tenants.set("a", edit) }?.code == "bad_request")
+        }
+        store.fail(with: StoreError(code: "disk_full", message: "full"))
+        #expect(#expect(throws: ControlFailure.self) { try tenants.create("c", TenantLimits()) }?.code == "disk_full")
+        #expect(#expect(throws: ControlFailure.self) { try tenants.createKey(for: "a") }?.code == "disk_full")
+        #expect(#expect(throws: ControlFailure.self) { try tenants.remove("a") }?.code == "disk_full")
+        #expect(tenants.reports.map(\.name) == ["a"] && tenants.reports[0].limits == TenantLimits(weight: 2))
+        #expect(tenants.reports[0].keys.isEmpty)
+    }
+
+    @Test("Tokens per minute: what was used beyond is waited for, and what is left is told")
+    func tokens() throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits(tokensPerMinute: 60))
+        let caller = Caller.tenant("a")
+        #expect(tenants.allowance(of: caller) == TokenAllowance(limit: 60, remaining: 60, reset: .zero))
+        #expect(tenants.allowance(of: .local) == nil)
+        _ = try tenants.admit(caller, sequences: 1)
+        tenants.spend(90, of: caller)
+        let error = #expect(throws: ControlFailure.self) { try tenants.admit(caller, sequences: 1) }
+        #expect(error?.code == "rate_limited" && error?.retryAfter == 31)
+        #expect(tenants.allowance(of: caller)?.remaining == 0)
+        clock.withLock { $0 = .seconds(31) }
+        _ = try tenants.admit(caller, sequences: 1)
+        // Another limit begins full; none at all is none.
+        _ = try tenants.set("a") { $0.tokensPerMinute = 600 }
+        #expect(tenants.allowance(of: caller)?.remaining == 600)
+        _ = try tenants.set("a") { $0.tokensPerMinute = nil }
+        #expect(tenants.allowance(of: caller) == nil)
+    }
+
+    @Test("Sequences at once: as many wait as may, and one more is refused")
+    func atOnce() throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits(maxRequests: 2, queue: 1))
+        let gate = try #require(try tenants.admit(.tenant("a"), sequences: 3))
+        let error = #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 1) }
+        #expect(error?.code == "queue_full" && error?.retryAfter != nil)
+        #expect(try tenants.report("a").waiting == 3)
+        gate.abandon("")
+        _ = try tenants.admit(.tenant("a"), sequences: 1)
+        #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("gone"), sequences: 1) }
+    }
+
+    @Test("Of a model that a tenant may not use it hears what it hears of one that is not there")
+    func models() async throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits(models: ["other"]))
+        let (controller, _) = try await plane()
+        let sequences = Sequences(controller: controller, tenants: tenants) { _ throws(RouterUnavailable) in
+            throw RouterUnavailable(code: "broken", message: "nobody may come here")
+        }
+        let control = LocalControl(controller: controller, sequences: sequences, tenants: tenants)
+        func refusal(_ model: String) async -> String? {
+            let spec = GenerateSpec(prompt: .tokens([1]))
+            let asked = await #expect(throws: ControlFailure.self) {
+                try await control.generate(model, [spec], for: .tenant("a"))
+            }
+            let described = await #expect(throws: ControlFailure.self) {
+                try await control.describe(model, for: .tenant("a"))
+            }
+            #expect(asked == described && asked?.code == "not_found")
+            return asked?.message.replacing(" \(model) ", with: " X ")
+        }
+        // `m` is there, `other` it may use but is not there, `mm` is neither.
+        let messages = Set([await refusal("m"), await refusal("other"), await refusal("mm")])
+        #expect(messages.count == 1 && messages.first??.contains("did you mean") == false)
+        #expect(await control.models(for: .tenant("a")).isEmpty)
+        #expect(await control.models(for: .local).map(\.name) == ["m"])
+    }
+
+    @Test("No two callers have the same number in prompt caches, and the operator has 0")
+    func owners() {
+        let callers = [Caller.local] + (0..<1000).map { Caller.tenant("t\($0)") }
+        #expect(Set(callers.map(\.owner)).count == callers.count && Caller.local.owner == 0)
+    }
+}

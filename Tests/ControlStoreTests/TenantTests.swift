@@ -1,0 +1,103 @@
+// Tenants and keys in the registry: as durable, and as well guarded against damage, as models.
+import FunctionModel
+import GRDB
+import Glibc
+import Testing
+
+@testable import ControlStore
+
+@Suite("Tenants in the registry") struct TenantTests {
+    private func tenant(_ name: String, keys: Int = 2) -> TenantRecord {
+        TenantRecord(
+            name: name,
+            limits: TenantLimits(
+                weight: 3, priority: .batch, maxRequests: 4, queue: 5, tokensPerMinute: 6, models: ["m"]),
+            createdAt: 7,
+            keys: (0..<keys).map { index in
+                KeyRecord(
+                    id: "locum-\(name)\(index)",
+                    hash: Array(name.utf8.prefix(1)) + [UInt8](repeating: UInt8(index), count: 31),
+                    createdAt: 8, lastUsed: index == 0 ? nil : 9)
+            })
+    }
+
+    @Test("What is written is there after the registry was opened again, and goes with its keys")
+    func survives() throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let (a, b) = (tenant("a"), tenant("b", keys: 0))
+            let registry = try SQLiteRegistry(path: path)
+            try registry.write(b)
+            try registry.write(a)
+            registry.close()
+            let again = try SQLiteRegistry(path: path)
+            #expect(try again.tenants() == [a, b])
+            var changed = a
+            changed.limits = TenantLimits()
+            changed.keys.removeFirst()
+            try again.write(changed)
+            #expect(try again.tenants() == [changed, b])
+            #expect(try again.remove(tenant: "a") && !again.remove(tenant: "a"))
+            #expect(try again.tenants() == [b])
+            #expect(try again.queue.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM keys") } == 0)
+        }
+    }
+
+    @Test("Two tenants never have the same key")
+    func unique() throws {
+        try withFolder { folder in
+            let registry = try SQLiteRegistry(path: "\(folder)/registry.sqlite")
+            try registry.write(tenant("a"))
+            var thief = tenant("b", keys: 0)
+            thief.keys = [KeyRecord(id: "locum-other", hash: tenant("a").keys[0].hash, createdAt: 1)]
+            #expect(throws: StoreError.self) { try registry.write(thief) }
+            #expect(try registry.tenants() == [tenant("a")])
+        }
+    }
+
+    @Test(
+        "A row that was altered is refused, and a repair says whose it was and saves the others",
+        arguments: [
+            "UPDATE tenants SET limits = replace(limits, '\"weight\":3', '\"weight\":9') WHERE name = 'b'",
+            "UPDATE keys SET hash = zeroblob(32) WHERE id = 'locum-b1'", "DELETE FROM keys WHERE id = 'locum-b0'",
+            "INSERT INTO keys VALUES ('locum-x', 'b', randomblob(32), 1, NULL)",
+        ])
+    func altered(_ sql: String) throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let registry = try SQLiteRegistry(path: path)
+            let model = try registry.deploy(draft())
+            for name in ["a", "b", "c"] { try registry.write(tenant(name)) }
+            try registry.queue.write { try $0.execute(sql: sql) }
+            registry.close()
+            let error = #expect(throws: StoreError.self) { try SQLiteRegistry(path: path) }
+            #expect(error?.code == "damaged" && error?.message.contains("tenant b") == true)
+            let repair = try RegistryRepair(path: path)
+            #expect(repair.tenants == [tenant("a"), tenant("c")] && repair.models == [model])
+            #expect(repair.lost.map(\.model) == ["tenant b"])
+            _ = try repair.replace(keeping: repair.models)
+            let repaired = try SQLiteRegistry(path: path)
+            #expect(try repaired.tenants() == [tenant("a"), tenant("c")] && repaired.models() == [model])
+        }
+    }
+
+    @Test("A registry of before there were tenants gets their tables")
+    func migrates() throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let registry = try SQLiteRegistry(path: path)
+            let model = try registry.deploy(draft())
+            try registry.queue.write { db in
+                try db.execute(
+                    sql: """
+                        DROP TABLE keys; DROP TABLE tenants; PRAGMA user_version = 2;
+                        DELETE FROM grdb_migrations WHERE identifier = 'tenants and keys'
+                        """)
+            }
+            registry.close()
+            let again = try SQLiteRegistry(path: path)
+            #expect(try again.tenants().isEmpty && again.models() == [model])
+            try again.write(tenant("a"))
+        }
+    }
+}
