@@ -149,6 +149,9 @@ final class FakeControl: ControlService {
     }
 }
 
+/// The number in an answer's first line.
+func status(_ answer: String) -> Int { Int(answer.dropFirst("HTTP/1.1 ".count).prefix(3)) ?? 0 }
+
 /// A gateway on a free port, running until the test process ends.
 struct RunningGateway: Sendable {
     let control = FakeControl()

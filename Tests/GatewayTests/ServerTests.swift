@@ -12,7 +12,6 @@ import Wire
 @Suite struct ServerTests {
     private let body = #"{"model":"m","prompt":"ab"}"#
 
-    private func status(_ answer: String) -> Int { Int(answer.dropFirst("HTTP/1.1 ".count).prefix(3)) ?? 0 }
     private func payload(_ answer: String) -> String {
         answer.firstRange(of: "\r\n\r\n").map { String(answer[$0.upperBound...]) } ?? ""
     }
