@@ -19,7 +19,7 @@ public protocol ControlService: Sendable {
     func remove(_ model: String) async throws(ControlFailure) -> EvictReport
     func status() async -> StatusReport
     func verify() async throws(ControlFailure) -> VerifyReport
-    /// All that the registry knows of models, as a backup's first part.
+    /// All that the registry knows of models and tenants, as a backup's first part.
     func backup() async -> BackupIndex
     /// Starts sequences, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
     func generate(
@@ -63,7 +63,7 @@ public struct LocalControl: ControlService {
         return await controller.status(active: load.active, queued: load.waiting)
     }
     public func verify() async throws(ControlFailure) -> VerifyReport { try await controller.verify() }
-    public func backup() async -> BackupIndex { await controller.backup() }
+    public func backup() async -> BackupIndex { await controller.backup(all.backup) }
     public func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {

@@ -15,6 +15,11 @@ public struct RegistryRepair {
     public let tenants: [TenantRecord]
     /// What cannot, as far as names are known.
     public let lost: [RepairReport.Loss]
+    /// Whether nobody can tell who might use the HTTP API: tenants were lost, or may have been, and none was saved. Without a
+    /// tenant it would be open to everybody.
+    public let closes: Bool
+    /// The tenant without a key that keeps it closed then.
+    public static let closing = "closed-by-repair"
     private let path: String
     private let source: String
     private let counters: [String: Int64]
@@ -35,6 +40,7 @@ public struct RegistryRepair {
         }
         let found = try Self.read(source, copy: path + "-salvage")
         (models, tenants, lost, counters) = (found.models, found.tenants, found.lost, found.counters)
+        closes = found.tenants.isEmpty && found.hasLostTenants
         damage = found.damage ?? (isThere ? nil : "a repair did not end")
     }
 
@@ -68,9 +74,14 @@ public struct RegistryRepair {
         let fresh = path + "-repaired"
         RegistryFiles.remove(fresh)
         let registry = try SQLiteRegistry(path: fresh)
-        let (counters, tenants) = (counters, tenants)
+        let (counters, tenants, closes) = (counters, tenants, closes)
         try registry.write { db in
             for tenant in tenants { try SQLiteRegistry.write(tenant, db) }
+            if closes {
+                let closed = TenantRecord(
+                    name: Self.closing, limits: TenantLimits(models: []), createdAt: Int64(time(nil)))
+                try SQLiteRegistry.write(closed, db)
+            }
             for model in kept { try SQLiteRegistry.write(model, db) }
             let used = kept.flatMap(\.functions).map(\.id).max() ?? 0
             let next = ["function": max(counters["function"] ?? 1, Int64(clamping: used) + 1)]
@@ -100,6 +111,7 @@ public struct RegistryRepair {
 private struct Salvage {
     var models: [ModelRecord] = []
     var tenants: [TenantRecord] = []
+    var hasLostTenants = false
     var lost: [RepairReport.Loss] = []
     var counters: [String: Int64] = [:]
     var damage: String?
@@ -111,7 +123,10 @@ private struct Salvage {
     init(damage: String, reading path: String) {
         self.damage = damage
         // Not even opened: nothing can be read.
-        guard let queue = try? DatabaseQueue(path: path) else { return }
+        guard let queue = try? DatabaseQueue(path: path) else {
+            hasLostTenants = true
+            return
+        }
         queue.writeWithoutTransaction { read($0) }
         try? queue.close()
     }
@@ -139,7 +154,22 @@ private struct Salvage {
             do { tenants.append(try SQLiteRegistry.tenant(row, db)) } catch {
                 let reason = (error as? DatabaseError)?.message ?? "what stands of it cannot be read"
                 lost.append(RepairReport.Loss(model: "tenant \(name)", reason: reason))
+                hasLostTenants = true
             }
+        }
+        do {
+            // Older registries have no such tables.
+            if try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master WHERE name = 'tenants'") != 0 {
+                _ = try Row.fetchAll(db, sql: "SELECT * FROM tenants")
+                let owners = try String.fetchAll(db, sql: "SELECT DISTINCT tenant FROM keys")
+                for owner in owners where !names.contains("tenant \(owner)") {
+                    lost.append(RepairReport.Loss(model: "tenant \(owner)", reason: "only its keys can be read"))
+                    hasLostTenants = true
+                }
+            }
+        } catch {
+            lost.append(RepairReport.Loss(model: "tenants", reason: "not all that stands of them can be read"))
+            hasLostTenants = true
         }
         for row in rows(db, "SELECT * FROM counters", nil) {
             guard let name = try? row.decode(String.self, forColumn: "name") else { continue }

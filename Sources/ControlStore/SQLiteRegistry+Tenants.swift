@@ -13,14 +13,17 @@ extension SQLiteRegistry {
     }
 
     public func write(_ tenant: TenantRecord) throws(StoreError) {
-        try write { db in try Self.write(tenant, db) }
+        // Also on a full disk: a key that has leaked must be revoked.
+        try Self.spending(reserve) { () throws(StoreError) in try write { db in try Self.write(tenant, db) } }
         keepReserve()
     }
 
     public func remove(tenant: String) throws(StoreError) -> Bool {
-        let removed = try write { db in
-            try db.execute(sql: "DELETE FROM tenants WHERE name = ?", arguments: [tenant])
-            return db.changesCount > 0
+        let removed = try Self.spending(reserve) { () throws(StoreError) in
+            try write { db in
+                try db.execute(sql: "DELETE FROM tenants WHERE name = ?", arguments: [tenant])
+                return db.changesCount > 0
+            }
         }
         keepReserve()
         return removed

@@ -11,7 +11,7 @@ import Synchronization
 public final class SQLiteRegistry: RegistryStore {
     let queue: DatabaseQueue
     let path: String
-    private let reserve: SpaceReserve
+    let reserve: SpaceReserve
     /// Held during every use: SQLite does not survive a call on what was closed.
     private let isOpen = Mutex(true)
 
@@ -132,7 +132,7 @@ public final class SQLiteRegistry: RegistryStore {
     static func reservePath(_ path: String) -> String { path + "-reserve" }
 
     /// Runs `body`; when the disk is full, once more with the reserve's room.
-    private static func spending<T>(
+    static func spending<T>(
         _ reserve: SpaceReserve, _ body: () throws(StoreError) -> T
     ) throws(StoreError) -> T {
         do throws(StoreError) { return try body() } catch {

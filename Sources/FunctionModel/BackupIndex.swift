@@ -30,6 +30,47 @@ public struct BackupIndex: Codable, Sendable, Equatable {
         }
     }
 
+    /// A tenant with what its keys are recognised by; when they were used is not in it, so that a backup is the same as long
+    /// as nothing was changed.
+    public struct Tenant: Codable, Sendable, Equatable {
+        public struct Key: Codable, Sendable, Equatable {
+            public var id: String
+            /// SHA-256 of the key in hexadecimal.
+            public var hash: String
+            public var createdAt: Int64
+
+            enum CodingKeys: String, CodingKey {
+                case id, hash
+                case createdAt = "created_at"
+            }
+        }
+
+        public var name: String
+        public var createdAt: Int64
+        public var limits: TenantLimits
+        public var keys: [Key]
+
+        enum CodingKeys: String, CodingKey {
+            case name, limits, keys
+            case createdAt = "created_at"
+        }
+
+        public init(_ record: TenantRecord) {
+            (name, createdAt, limits) = (record.name, record.createdAt, record.limits)
+            keys = record.keys.map { Key(id: $0.id, hash: Hexadecimal.text($0.hash), createdAt: $0.createdAt) }
+        }
+
+        /// What the registry is to hold; nil when a hash is none.
+        public var record: TenantRecord? {
+            var keys: [KeyRecord] = []
+            for key in self.keys {
+                guard let hash = Hexadecimal.bytes(key.hash), hash.count == 32 else { return nil }
+                keys.append(KeyRecord(id: key.id, hash: hash, createdAt: key.createdAt))
+            }
+            return TenantRecord(name: name, limits: limits, createdAt: createdAt, keys: keys)
+        }
+    }
+
     /// How the name of the first part begins.
     public static let prefix = "locum-backup-"
     /// Of the form described above.
@@ -41,9 +82,11 @@ public struct BackupIndex: Codable, Sendable, Equatable {
     /// The version that made it.
     public var locum: String
     public var models: [Model]
+    /// nil in backups of before there were tenants.
+    public var tenants: [Tenant]?
 
-    public init(locum: String, models: [Model]) {
-        (format, self.locum, self.models) = (Self.newestFormat, locum, models)
+    public init(locum: String, models: [Model], tenants: [Tenant]) {
+        (format, self.locum, self.models, self.tenants) = (Self.newestFormat, locum, models, tenants)
     }
 
     /// The first part's name, after its own SHA-256.

@@ -209,8 +209,10 @@ public struct RepairReport: Codable, Sendable, Equatable {
     public var lost: [Loss]
     /// Where the damaged registry lies.
     public var aside: String?
+    /// A tenant without a key that keeps the HTTP API closed, as it cannot be told who might use it; nil: there is none.
+    public var closed: String?
 
-    public init(damage: String?, saved: [String], lost: [Loss], aside: String?) {
-        (self.damage, self.saved, self.lost, self.aside) = (damage, saved, lost, aside)
+    public init(damage: String?, saved: [String], lost: [Loss], aside: String?, closed: String?) {
+        (self.damage, self.saved, self.lost, self.aside, self.closed) = (damage, saved, lost, aside, closed)
     }
 }

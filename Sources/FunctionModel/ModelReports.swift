@@ -206,4 +206,15 @@ public enum Hexadecimal {
         let digits = Array("0123456789abcdef".utf8)
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
+
+    /// nil when it is no hexadecimal.
+    public static func bytes(_ text: String) -> [UInt8]? {
+        let digits = text.utf8.map { digit in
+            UInt8(ascii: "0")...UInt8(ascii: "9") ~= digit
+                ? digit - UInt8(ascii: "0")
+                : UInt8(ascii: "a")...UInt8(ascii: "f") ~= digit ? digit - UInt8(ascii: "a") + 10 : 255
+        }
+        guard digits.count % 2 == 0, !digits.contains(255) else { return nil }
+        return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+    }
 }

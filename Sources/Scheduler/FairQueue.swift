@@ -19,43 +19,48 @@ public struct FairQueue: Sendable {
         /// Seconds of places that it had, divided by its weight.
         var clock: Double
         var running = 0
+        /// When it had its latest turn; nil: never.
+        var lastTurn: Duration?
         /// In order of arrival.
         var waiting: [(ticket: UInt64, since: Duration)] = []
         var isIdle: Bool { running == 0 && waiting.isEmpty }
     }
 
+    /// What comes first of several that wait.
+    private enum Rank: Int {
+        case patient, interactive, yielding
+    }
+
     /// Seconds that a tenant which comes back is ahead of those that were there: it goes first, but cannot make up for the time
     /// that it was away.
     public static let credit = 1.0
-    /// A batch ticket that has waited so long takes its turn among the others.
+    /// A batch tenant that waits has a turn so often whoever else waits.
     public static let patience = Duration.seconds(60)
 
-    private let places: Int
+    private var places: Int
     private var accounts: [String: Account] = [:]
     private var settled = Duration.zero
+    /// Where the clock of the latest stood that had a turn, for interactive tenants and for batch ones: who comes anew begins
+    /// there, whoever of those that wait or run is far behind or ahead (start-time fair queueing: Goyal, Vin, Cheng, 1996).
+    private var floors = (interactive: 0.0, batch: 0.0)
     public private(set) var running = 0
     public private(set) var waiting = 0
 
     /// - Parameter places: tickets that run at once.
     public init(places: Int) { self.places = max(1, places) }
 
-    /// Tickets of a tenant that run or wait.
-    public func tickets(of tenant: String) -> Int {
-        accounts[tenant].map { $0.running + $0.waiting.count } ?? 0
-    }
-
     /// A ticket wants to run.
     /// - Returns: whether it does; otherwise it waits.
     public mutating func enter(_ ticket: UInt64, of tenant: String, _ share: FairShare, now: Duration) -> Bool {
         settle(now)
-        let begin = latest - Self.credit / Double(share.weight)
+        let begin = beginning(share)
         var account = accounts[tenant] ?? Account(share: share, clock: begin)
         account.share = share
-        if account.isIdle { account.clock = max(account.clock, begin) }
-        if mayRun(yields: share.isBatch) {
-            account.running += 1
-            running += 1
+        // Who waits for nothing is owed nothing.
+        if account.waiting.isEmpty { account.clock = max(account.clock, begin) }
+        if account.waiting.isEmpty, mayRun(share.isBatch ? .yielding : .interactive) {
             accounts[tenant] = account
+            start(tenant, now)
             return true
         }
         account.waiting.append((ticket, now))
@@ -70,66 +75,101 @@ public struct FairQueue: Sendable {
         guard let index = accounts[tenant]?.waiting.firstIndex(where: { $0.ticket == ticket }) else { return false }
         accounts[tenant]?.waiting.remove(at: index)
         waiting -= 1
-        forget(tenant)
+        forget()
         return true
     }
 
     /// A ticket that ran has ended.
-    /// - Returns: those that run now; more than one when a batch ticket alone kept the last place free.
+    /// - Returns: those that run now; more than one when batch work had left places free.
     public mutating func leave(_ tenant: String, now: Duration) -> [UInt64] {
         settle(now)
         accounts[tenant]?.running -= 1
         running -= 1
-        var started: [UInt64] = []
-        while let (next, ticket) = takeNext(now) {
-            accounts[next]?.running += 1
-            running += 1
-            started.append(ticket)
-        }
-        forget(tenant)
+        let started = fill(now)
+        forget()
         return started
     }
 
-    /// One place is kept free of batch work, so that nobody who waits for an answer waits for it.
-    private func mayRun(yields: Bool) -> Bool { running < (yields && places > 1 ? places - 1 : places) }
+    /// Other places than before; what runs goes on.
+    /// - Returns: those that run now.
+    public mutating func change(places: Int, now: Duration) -> [UInt64] {
+        self.places = max(1, places)
+        settle(now)
+        return fill(now)
+    }
 
-    private mutating func takeNext(_ now: Duration) -> (tenant: String, ticket: UInt64)? {
-        var best: (tenant: String, yields: Bool, clock: Double, ticket: UInt64)?
+    private mutating func fill(_ now: Duration) -> [UInt64] {
+        var started: [UInt64] = []
+        while let tenant = next(now), let ticket = accounts[tenant]?.waiting.removeFirst().ticket {
+            waiting -= 1
+            start(tenant, now)
+            started.append(ticket)
+        }
+        return started
+    }
+
+    /// One place is kept free of batch work that yields, so that nobody who waits for an answer waits for it; and batch work
+    /// that has lost patience never has all places.
+    private func mayRun(_ rank: Rank) -> Bool {
+        switch rank {
+        case .interactive: return running < places
+        case .yielding: return running < max(1, places - 1)
+        case .patient:
+            let batch = accounts.values.reduce(0) { $0 + ($1.share.isBatch ? $1.running : 0) }
+            return running < places && batch < max(1, places - 1)
+        }
+    }
+
+    private func next(_ now: Duration) -> String? {
+        var best: (tenant: String, rank: Rank, clock: Double, ticket: UInt64)?
         for (tenant, account) in accounts {
             guard let head = account.waiting.first else { continue }
-            let yields = account.share.isBatch && now - head.since < Self.patience
-            guard mayRun(yields: yields) else { continue }
-            guard let current = best else {
-                best = (tenant, yields, account.clock, head.ticket)
+            let waits = now - max(head.since, account.lastTurn ?? head.since)
+            let rank: Rank = !account.share.isBatch ? .interactive : waits >= Self.patience ? .patient : .yielding
+            guard mayRun(rank) else { continue }
+            if let best,
+                (best.rank.rawValue, best.clock, best.ticket) < (rank.rawValue, account.clock, head.ticket)
+            {
                 continue
             }
-            if (yields ? 1 : 0, account.clock, head.ticket) < (current.yields ? 1 : 0, current.clock, current.ticket) {
-                best = (tenant, yields, account.clock, head.ticket)
-            }
+            best = (tenant, rank, account.clock, head.ticket)
         }
-        guard let best else { return nil }
-        accounts[best.tenant]?.waiting.removeFirst()
-        waiting -= 1
-        return (best.tenant, best.ticket)
+        return best?.tenant
+    }
+
+    private mutating func start(_ tenant: String, _ now: Duration) {
+        guard var account = accounts[tenant] else { return }
+        account.running += 1
+        account.lastTurn = now
+        if account.share.isBatch {
+            floors.batch = max(floors.batch, account.clock)
+        } else {
+            floors.interactive = max(floors.interactive, account.clock)
+        }
+        accounts[tenant] = account
+        running += 1
+    }
+
+    /// Where a tenant's clock stands that comes anew.
+    private func beginning(_ share: FairShare) -> Double {
+        (share.isBatch ? floors.batch : floors.interactive) - Self.credit / Double(share.weight)
     }
 
     /// Lets the clocks run up to now.
     private mutating func settle(_ now: Duration) {
         let seconds = (now - settled) / .seconds(1)
-        settled = now
+        settled = max(settled, now)
         guard seconds > 0 else { return }
         for (tenant, account) in accounts where account.running > 0 {
             accounts[tenant]?.clock += seconds * Double(account.running) / Double(account.share.weight)
         }
     }
 
-    /// Where the slowest clock of those stands who have something to do: who comes anew begins there.
-    private var latest: Double { accounts.values.lazy.filter { !$0.isIdle }.map(\.clock).min() ?? 0 }
-
-    /// Nothing of a tenant is left: its clock counts no more, unless it is ahead of others, who would lose by its coming back.
-    private mutating func forget(_ tenant: String) {
-        guard let account = accounts[tenant], account.isIdle else { return }
+    /// Forgets tenants whose clocks say no more than a new one's would, or that nobody is left to be fair to.
+    private mutating func forget() {
         if running == 0, waiting == 0 { return accounts.removeAll() }
-        if account.clock <= latest { accounts[tenant] = nil }
+        for (tenant, account) in accounts where account.isIdle && account.clock <= beginning(account.share) {
+            accounts[tenant] = nil
+        }
     }
 }

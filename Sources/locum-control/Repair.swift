@@ -22,7 +22,7 @@ enum Repair {
         let damage = repair.damage ?? (broken.isEmpty ? nil : "shards that it names are damaged or gone")
         let report = RepairReport(
             damage: damage, saved: whole.map(\.name) + repair.tenants.map { "tenant \($0.name)" }, lost: lost,
-            aside: aside)
+            aside: aside, closed: aside != nil && repair.closes ? RegistryRepair.closing : nil)
         let text =
             json ? String(decoding: try JSONEncoder().encode(report), as: UTF8.self) + "\n" : self.text(report, path)
         let bytes = Array(text.utf8)
@@ -78,6 +78,11 @@ enum Repair {
             text += "lost: \(loss.model) (\(loss.reason)); deploy it again or restore a backup\n"
         }
         if report.saved.isEmpty && report.lost.isEmpty { text += "lost: everything; no model could be read\n" }
+        if let closed = report.closed {
+            text +=
+                "the HTTP API is closed, for it cannot be told who might use it: make tenants again, or open it to everybody "
+                + "with `locum tenant rm \(closed)`\n"
+        }
         if let aside = report.aside { text += "the damaged registry is kept as \(aside)\n" }
         return text
     }

@@ -2,6 +2,7 @@
 import ControlStore
 import FunctionModel
 import Logging
+import Scheduler
 import Synchronization
 import Testing
 import Wire
@@ -165,9 +166,71 @@ import Wire
         #expect(await control.models(for: .local).map(\.name) == ["m"])
     }
 
-    @Test("No two callers have the same number in prompt caches, and the operator has 0")
-    func owners() {
-        let callers = [Caller.local] + (0..<1000).map { Caller.tenant("t\($0)") }
-        #expect(Set(callers.map(\.owner)).count == callers.count && Caller.local.owner == 0)
+    @Test("A tenant from a backup is what it was, and what cannot be in one is refused")
+    func backup() throws {
+        let first = try tenants()
+        _ = try first.create("a", TenantLimits(weight: 4, models: ["m"]))
+        let key = try first.createKey(for: "a")
+        let kept = try #require(first.backup.first)
+        // It is the same whether keys were used or not.
+        _ = try first.caller(showing: key.key)
+        first.flush()
+        #expect(first.backup == [kept])
+        let second = try tenants()
+        _ = try second.create("a", TenantLimits())
+        let newer = try second.createKey(for: "a")
+        #expect(try second.restore(kept).limits == TenantLimits(weight: 4, models: ["m"]))
+        #expect(try second.caller(showing: key.key) == .tenant("a"))
+        #expect(throws: ControlFailure.self) { try second.caller(showing: newer.key) }
+        for spoil in [
+            { $0.name = "A B" }, { $0.limits.weight = 0 }, { $0.keys[0].hash = "ab" }, { $0.keys[0].id = "other" },
+        ] as [(inout BackupIndex.Tenant) -> Void] {
+            var bad = kept
+            spoil(&bad)
+            #expect(#expect(throws: ControlFailure.self) { try second.restore(bad) }?.code == "bad_request")
+        }
+        #expect(second.backup == [kept])
+    }
+
+    @Test("No two tenants have the same number in prompt caches, nor one that was made anew, and the operator has 0")
+    func owners() throws {
+        let tenants = try tenants()
+        for index in 0..<20 { _ = try tenants.create("t\(index)", TenantLimits()) }
+        let callers = [Caller.local] + (0..<20).map { Caller.tenant("t\($0)") }
+        let numbers = callers.map { tenants.owner(of: $0) }
+        #expect(Set(numbers).count == callers.count && numbers[0] == 0)
+        #expect(callers.map { tenants.owner(of: $0) } == numbers)
+        _ = try tenants.remove("t0")
+        _ = try tenants.create("t0", TenantLimits())
+        #expect(tenants.owner(of: .tenant("t0")) != numbers[1])
+    }
+
+    @Test("Other limits hold for what is under way, too, and who waits may run at once")
+    func changed() async throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits(maxRequests: 1, queue: 1))
+        let gate = try #require(try tenants.admit(.tenant("a"), sequences: 2))
+        #expect(await gate.enter("", FairShare()))
+        let second = Task { await gate.enter("", FairShare()) }
+        try await waitUntil { gate.waiting == 1 }
+        _ = try tenants.set("a") { $0.weight = 7 }
+        #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 1) }
+        _ = try tenants.set("a") { $0.maxRequests = 2 }
+        #expect(await second.value)
+        #expect(try tenants.report("a").active == 2)
+        #expect(
+            #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 4) }?.code
+                == "bad_request")
+    }
+
+    @Test("A sequence that waited while its tenant used up its tokens, or went, does not begin")
+    func late() throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits(tokensPerMinute: 10))
+        #expect(tenants.refusal(of: .tenant("a")) == nil && tenants.refusal(of: .local) == nil)
+        tenants.spend(11, of: .tenant("a"))
+        #expect(tenants.refusal(of: .tenant("a"))?.code == "rate_limited")
+        _ = try tenants.remove("a")
+        #expect(tenants.refusal(of: .tenant("a"))?.code == "unauthorized")
     }
 }

@@ -35,6 +35,11 @@ final class FakeTenants: TenantAdministration {
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
         KeyReport(KeyRecord(id: text, hash: [], createdAt: 1), tenant: "a")
     }
+    let restored = Mutex<[BackupIndex.Tenant]>([])
+    func restore(_ tenant: BackupIndex.Tenant) throws(ControlFailure) -> TenantReport {
+        restored.withLock { $0.append(tenant) }
+        return reports[0]
+    }
 }
 
 final class FakeControl: ControlService {
@@ -97,7 +102,7 @@ final class FakeControl: ControlService {
                 budgetBytes: 5, usedBytes: 4, residentShardBytes: 2, privateBytes: 1, kvBytes: 1),
             sandbox: ["seccomp": "yes"])
     }
-    func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)]) }
+    func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: []) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
 
     func generate(

@@ -115,5 +115,14 @@ import Testing
         #expect(try await ask("POST /admin/tenants/a/keys", "{}").contains(#""key":"locum-abcdef""#))
         #expect(try await ask("DELETE /admin/keys/locum%2Dabc").contains(#""id":"locum-abc""#))
         #expect(status(try await ask("DELETE /admin/tenants/a")) == 200)
+        let hash = String(repeating: "ab", count: 32)
+        let put = #"{"created_at":5,"limits":{"weight":2},"keys":[{"id":"locum-x","hash":"\#(hash)","created_at":6}]}"#
+        #expect(status(try await ask("PUT /admin/tenants/a", put)) == 200)
+        let key = KeyRecord(id: "locum-x", hash: [UInt8](repeating: 0xAB, count: 32), createdAt: 6)
+        let record = TenantRecord(name: "a", limits: TenantLimits(weight: 2), createdAt: 5, keys: [key])
+        #expect(control.administration.restored.withLock { $0.map(\.record) } == [record])
+        for wrong in [#"{"keys":[{"id":"x"}]}"#, #"{"keys":[{"id":"x","hash":"zz"}]}"#, #"{"limits":{"weight":0}}"#] {
+            #expect(status(try await ask("PUT /admin/tenants/a", wrong)) == 400, "\(wrong)")
+        }
     }
 }

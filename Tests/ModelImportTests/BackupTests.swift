@@ -22,7 +22,7 @@ import Testing
             name: "m", revision: 3, manifest: made.manifest,
             options: DeployRecord(expertsPerFunction: 0, layersPerFunction: 1, quantize: "", context: 0, kvType: "f16"),
             deployedAt: 1, node: "n", functions: functions)
-        var index = BackupIndex(locum: "test", models: [BackupIndex.Model(record)])
+        var index = BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: [])
         edit(&index)
         var bytes: [UInt8] = []
         func part(_ name: String, _ content: [UInt8]) {

@@ -132,8 +132,9 @@ import Tokenizer
             return threadMicroseconds() - start
         }
         let short = (0..<3).map { _ in encode(bytes: 8 << 10) }.min() ?? 0
-        // Quadratic time would be 256 times as much.
-        #expect(encode(bytes: 128 << 10) < max(short, 500) * 80)
+        // Quadratic time would be 256 times as much. What a host takes from a virtual machine's core counts as this thread's,
+        // so a long one gets more than one try.
+        #expect((0..<5).contains { _ in encode(bytes: 128 << 10) < max(short, 500) * 80 })
     }
 
     /// Time this thread has had, which a busy machine does not stretch.

@@ -32,7 +32,13 @@ struct KeptPrompts<Cache: AnyObject> {
         let before = bytes + entry.bytes
         entries.removeAll { $0.owner == entry.owner && entry.tokens.starts(with: $0.tokens) }
         entries.append(entry)
-        if entries.count > most { entries.removeFirst(entries.count - most) }
+        while entries.count > most {
+            // The oldest of whoever has most: nobody's many requests throw out another's few.
+            var counts: [UInt64: Int] = [:]
+            for entry in entries { counts[entry.owner, default: 0] += 1 }
+            let highest = counts.values.max() ?? 0
+            entries.remove(at: entries.firstIndex { counts[$0.owner] == highest } ?? 0)
+        }
         return before - bytes
     }
 

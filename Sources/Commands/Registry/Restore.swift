@@ -14,11 +14,13 @@ struct Restore: ParsableCommand {
         abstract: "Deploy models from a backup, while Locum runs.",
         discussion: """
             A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
-            there already are not written again.
+            there already are not written again. With --tenants the same is done with tenants: keys that were revoked since
+            are valid again.
             """)
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String
     @Argument(help: "Names of models; default: all that are in it.") var models: [String] = []
+    @Flag(help: "Also the tenants that are in it, with their keys.") var tenants = false
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
@@ -41,7 +43,22 @@ struct Restore: ParsableCommand {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
                 }
             }
-            if json { write(text: "[\(results.joined(separator: ","))]\n") }
+            if tenants { try restore(index.tenants ?? []) }
+            if json { return write(text: "[\(results.joined(separator: ","))]\n") }
+            if !tenants, let count = index.tenants?.count, count > 0 {
+                write(text: "left in the backup: \(count) \(count == 1 ? "tenant" : "tenants"), see --tenants\n")
+            }
+        }
+    }
+
+    private func restore(_ tenants: [BackupIndex.Tenant]) throws {
+        for tenant in tenants {
+            _ = try daemon.client.request(
+                "PUT", "/admin/tenants/" + Path.component(tenant.name), body: JSONEncoder().encode(tenant))
+            if !json {
+                let count = tenant.keys.count
+                write(text: "restored tenant \(tenant.name) with \(count) \(count == 1 ? "key" : "keys")\n")
+            }
         }
     }
 

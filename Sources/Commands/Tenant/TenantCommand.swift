@@ -213,7 +213,9 @@ struct TenantCommand: ParsableCommand {
         func run() throws {
             try reporting {
                 let answer = try daemon.client.request("DELETE", "/admin/tenants/" + Path.component(name))
-                write(text: json ? String(decoding: answer, as: UTF8.self) : "removed tenant \(name)\n")
+                if json { return write(bytes: Array(answer)) }
+                let left = try daemon.client.get("/admin/tenants", as: [TenantReport].self)
+                write(text: "removed tenant \(name)\(left.isEmpty ? "; requests need no key now" : "")\n")
             }
         }
     }

@@ -10,6 +10,8 @@ final class SequenceGate: Sendable {
         var queue: FairQueue
         /// Places given out to each tenant: running, waiting, or about to wait. Never more than `atOnce + queue`.
         var places: [String: Int] = [:]
+        /// Of a tenant.
+        var most: Int
         /// nil: cancelled before it waited.
         var waiting: [UInt64: CheckedContinuation<Bool, Never>] = [:]
         var cancelled: Set<UInt64> = []
@@ -21,15 +23,14 @@ final class SequenceGate: Sendable {
         }
     }
     private let state: Mutex<State>
-    private let most: Int
     private let now: @Sendable () -> Moment
 
     /// - Parameters:
     ///   - atOnce: sequences that run.
     ///   - queue: sequences of a tenant that may wait.
     init(atOnce: Int, queue: Int, now: @escaping @Sendable () -> Moment = Controller.monotonic) {
-        (most, self.now) = (atOnce + queue, now)
-        state = Mutex(State(queue: FairQueue(places: atOnce)))
+        self.now = now
+        state = Mutex(State(queue: FairQueue(places: atOnce), most: atOnce + queue))
     }
 
     /// Running and waiting sequences.
@@ -40,6 +41,18 @@ final class SequenceGate: Sendable {
         }
     }
 
+    /// Sequences of a tenant that run or wait.
+    func places(of tenant: String) -> Int { state.withLock { $0.places[tenant] ?? 0 } }
+
+    /// Other limits than before; what has a place keeps it.
+    func change(atOnce: Int, queue: Int) {
+        let next = state.withLock { state in
+            state.most = atOnce + queue
+            return state.queue.change(places: atOnce, now: now()).compactMap { state.waiting.removeValue(forKey: $0) }
+        }
+        for continuation in next { continuation.resume(returning: true) }
+    }
+
     /// Sequences in line for a turn.
     var waiting: Int { state.withLock { $0.queue.waiting } }
 
@@ -47,7 +60,7 @@ final class SequenceGate: Sendable {
     func reserve(_ count: Int, of tenant: String) -> Bool {
         state.withLock { state in
             let taken = state.places[tenant] ?? 0
-            guard taken + count <= most else { return false }
+            guard taken + count <= state.most else { return false }
             state.places[tenant] = taken + count
             return true
         }

@@ -58,11 +58,15 @@ public final class Sequences: Sendable {
         }
         guard gate.reserve(specs.count, of: caller.name) else {
             for _ in specs { own?.abandon("") }
+            // Of others a tenant hears nothing.
             let load = gate.load
+            let places = caller == .local ? "\(load.active) sequences under way and \(load.waiting) waiting" : ""
             throw ControlFailure(
                 code: "queue_full",
-                message: "\(model) has \(load.active) sequences under way and \(load.waiting) waiting; "
-                    + "there is no place for \(specs.count) more, try again later", retryAfter: 1)
+                message: (places.isEmpty
+                    ? "\(gate.places(of: caller.name)) of your sequences run or wait at \(model)"
+                    : "\(model) has \(places)")
+                    + "; there is no place for \(specs.count) more, try again later", retryAfter: 1)
         }
         return specs.map { spec in
             let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
@@ -70,7 +74,12 @@ public final class Sequences: Sendable {
                 // First a place among the tenant's own, then one at the router: who waits for the first holds no other up.
                 if await own?.enter("", FairShare()) ?? true {
                     if await gate.enter(caller.name, tenants.share(of: caller)) {
-                        await self.run(model, spec, for: caller, sink)
+                        // Much may have been used, and the tenant be gone, since this was asked.
+                        if let refusal = tenants.refusal(of: caller) {
+                            sink.yield(.failed(code: refusal.code, parameter: "", message: refusal.message))
+                        } else {
+                            await self.run(model, spec, for: caller, sink)
+                        }
                         gate.leave(caller.name)
                     } else {
                         gate.abandon(caller.name)
@@ -97,7 +106,7 @@ public final class Sequences: Sendable {
         _ model: String, _ spec: GenerateSpec, for caller: Caller, _ sink: AsyncStream<RouterEvent>.Continuation
     ) async {
         var spec = spec
-        spec.owner = caller.owner
+        spec.owner = tenants.owner(of: caller)
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
@@ -106,19 +115,29 @@ public final class Sequences: Sendable {
             case .ended: return
             case .busy(let reason):
                 busyTries += 1
-                guard busyTries <= Self.mostBusyTries else { return giveUp(model, reason, sink) }
+                guard busyTries <= Self.mostBusyTries else { return giveUp(model, for: caller, reason, sink) }
                 try? await Task.sleep(for: Self.busyPause)
             case .lost(let progress, let reason):
                 tries = progress ? 1 : tries + 1
-                guard tries <= Self.mostTries else { return giveUp(model, reason, sink) }
+                guard tries <= Self.mostTries else { return giveUp(model, for: caller, reason, sink) }
                 // At once after progress: a crash should not be felt.
                 if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
             }
         }
     }
 
-    private func giveUp(_ model: String, _ reason: String, _ sink: AsyncStream<RouterEvent>.Continuation) {
-        sink.yield(.failed(code: "unavailable", parameter: "", message: "\(model) could not be served: \(reason)"))
+    private func giveUp(
+        _ model: String, for caller: Caller, _ reason: String, _ sink: AsyncStream<RouterEvent>.Continuation
+    ) {
+        var message = "\(model) could not be served"
+        if caller == .local {
+            message += ": \(reason)"
+        } else {
+            // The reason may name what is another tenant's.
+            controller.logger.warning("\(message) to \(caller.name): \(reason)")
+            message += "; try again later"
+        }
+        sink.yield(.failed(code: "unavailable", parameter: "", message: message))
     }
 
     private enum Outcome {
@@ -140,7 +159,9 @@ public final class Sequences: Sendable {
             if found.warm { await controller.countWarm() } else { clock.router = found.router.startCost }
         } catch {
             if error.code == "not_found" || error.code == "denied" {
-                sink.yield(.failed(code: error.code, parameter: "model", message: error.message))
+                let failure =
+                    caller == .local ? ControlFailure(code: error.code, message: error.message) : Self.unknown(model)
+                sink.yield(.failed(code: failure.code, parameter: "model", message: failure.message))
                 return .ended
             }
             return .lost(progress: false, reason: error.message)

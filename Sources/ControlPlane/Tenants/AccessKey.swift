@@ -21,6 +21,11 @@ enum AccessKey {
         return (key, KeyRecord(id: id, hash: hash(key), createdAt: now))
     }
 
+    /// Whether a text is as long as what is seen of a key, and begins like one.
+    static func isID(_ text: String) -> Bool {
+        text.hasPrefix(prefix) && text.utf8.count == prefix.utf8.count + visible
+    }
+
     /// SHA-256.
     static func hash(_ key: String) -> [UInt8] { Array(SHA256.hash(data: Data(key.utf8))) }
 }

@@ -19,12 +19,6 @@ public enum Caller: Sendable, Hashable {
         case .tenant(let name): name
         }
     }
-
-    /// A number that no other caller has, for a prompt cache.
-    var owner: UInt64 {
-        guard self != .local else { return 0 }
-        return AccessKey.hash(name).prefix(8).reduce(0) { $0 << 8 | UInt64($1) } | 1
-    }
 }
 
 /// How much of a tenant's tokens per minute is left.
@@ -47,6 +41,7 @@ public protocol TenantAdministration: Sendable {
     func remove(_ name: String) throws(ControlFailure) -> TenantReport
     func createKey(for name: String) throws(ControlFailure) -> NewKey
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport
+    func restore(_ tenant: BackupIndex.Tenant) throws(ControlFailure) -> TenantReport
 }
 
 /// All tenants, their keys and what they use at the moment.
@@ -56,6 +51,8 @@ public final class Tenants: TenantAdministration {
         var owners: [[UInt8]: (tenant: String, key: String)] = [:]
         var buckets: [String: TokenBucket] = [:]
         var gates: [String: SequenceGate] = [:]
+        /// Numbers for prompt caches.
+        var numbers: [String: UInt64] = [:]
         /// Keys that were used since that was written down, and when.
         var used: [String: [String: Int64]] = [:]
         var isFlushing = false
@@ -67,6 +64,7 @@ public final class Tenants: TenantAdministration {
     }
 
     private let state: Mutex<State>
+    private let changes = Mutex(())
     private let store: any RegistryStore
     private let logger: Logger
     private let now: @Sendable () -> Moment
@@ -129,52 +127,68 @@ public final class Tenants: TenantAdministration {
         }
     }
 
+    /// A number that no other caller has, nor one of the same name that was removed: what a prompt cache keeps is its alone.
+    func owner(of caller: Caller) -> UInt64 {
+        guard case .tenant(let name) = caller else { return 0 }
+        return state.withLock { state in
+            let number = state.numbers[name] ?? .random(in: 1 ... .max)
+            if state.tenants[name] != nil { state.numbers[name] = number }
+            return number
+        }
+    }
+
     /// Its share of routers.
     func share(of caller: Caller) -> FairShare {
         guard case .tenant(let name) = caller, let limits = state.withLock({ $0.tenants[name]?.limits }) else {
-            return FairShare()
+            // Who was removed meanwhile comes behind all others.
+            return FairShare(isBatch: caller != .local)
         }
         return FairShare(weight: limits.weight, isBatch: limits.priority == .batch)
     }
 
-    /// Places for sequences of a request, all or none; nil where their number is not limited. Each is given back by `leave`
-    /// or `abandon`.
-    /// - Throws: `ControlFailure` `unauthorized`, `rate_limited` or `queue_full`.
-    func admit(_ caller: Caller, sequences: Int) throws(ControlFailure) -> SequenceGate? {
+    /// Why it may begin nothing now: `unauthorized` or `rate_limited`.
+    func refusal(of caller: Caller) -> ControlFailure? {
         guard case .tenant(let name) = caller else { return nil }
         let now = now()
-        enum Verdict {
-            case gone
-            case waits(Duration)
-            case free(SequenceGate?)
+        let wait: Duration? = state.withLock { state in
+            guard state.tenants[name] != nil else { return nil }
+            return Self.bucket(of: name, &state, now)?.wait(now: now) ?? .zero
         }
-        let verdict: Verdict = state.withLock { state in
-            guard let limits = state.tenants[name]?.limits else { return .gone }
-            if let wait = Self.bucket(of: name, &state, now)?.wait(now: now), wait > .zero { return .waits(wait) }
-            guard let most = limits.maxRequests else { return .free(nil) }
+        guard let wait else { return ControlFailure(code: "unauthorized", message: "the tenant \(name) was removed") }
+        guard wait > .zero else { return nil }
+        let seconds = Int((wait / .seconds(1)).rounded(.up))
+        return ControlFailure(
+            code: "rate_limited", message: "the tokens of this minute are used up; try again in \(seconds) s",
+            retryAfter: seconds)
+    }
+
+    /// Places for sequences of a request, all or none; nil where their number is not limited. Each is given back by `leave`
+    /// or `abandon`.
+    /// - Throws: `ControlFailure` `unauthorized`, `rate_limited`, `queue_full`, or `bad_request` for more than it may ever have.
+    func admit(_ caller: Caller, sequences: Int) throws(ControlFailure) -> SequenceGate? {
+        if let refusal = refusal(of: caller) { throw refusal }
+        guard case .tenant(let name) = caller else { return nil }
+        let found: (gate: SequenceGate, most: Int)? = state.withLock { state in
+            guard let limits = state.tenants[name]?.limits, let most = limits.maxRequests else { return nil }
             let gate = state.gates[name] ?? SequenceGate(atOnce: most, queue: limits.queue)
             state.gates[name] = gate
-            return .free(gate)
+            return (gate, most + limits.queue)
         }
-        switch verdict {
-        case .gone: throw ControlFailure(code: "unauthorized", message: "the tenant \(name) was removed")
-        case .waits(let time):
-            let seconds = Int((time / .seconds(1)).rounded(.up))
+        guard let (gate, most) = found else { return nil }
+        guard sequences <= most else {
             throw ControlFailure(
-                code: "rate_limited", message: "the tokens of this minute are used up; try again in \(seconds) s",
-                retryAfter: seconds)
-        case .free(let gate):
-            guard let gate else { return nil }
-            guard gate.reserve(sequences, of: "") else {
-                let load = gate.load
-                throw ControlFailure(
-                    code: "queue_full",
-                    message:
-                        "\(load.active) of your requests are under way and \(load.waiting) wait, which is as many as you "
-                        + "may have; try again later", retryAfter: 1)
-            }
-            return gate
+                code: "bad_request",
+                message: "\(sequences) sequences were asked for, and you may have \(most) that run or wait")
         }
+        guard gate.reserve(sequences, of: "") else {
+            let load = gate.load
+            throw ControlFailure(
+                code: "queue_full",
+                message:
+                    "\(load.active) of your requests are under way and \(load.waiting) wait, which is as many as you "
+                    + "may have; try again later", retryAfter: 1)
+        }
+        return gate
     }
 
     /// Tokens that were computed for it.
@@ -273,13 +287,44 @@ public final class Tenants: TenantAdministration {
     /// Revokes a key by what is seen of it; the whole key will do as well.
     /// - Throws: `ControlFailure` `not_found`, or a store's code.
     public func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
-        guard let key = reports.flatMap(\.keys).first(where: { text == $0.id || text.hasPrefix($0.id) }) else {
+        let seen = text.hasSuffix("…") ? String(text.dropLast()) : text
+        let hash = AccessKey.hash(text)
+        let key: KeyReport? = state.withLock { state in
+            for tenant in state.tenants.values {
+                if let key = tenant.keys.first(where: { $0.id == seen || $0.hash == hash }) {
+                    return KeyReport(key, tenant: tenant.name)
+                }
+            }
+            return nil
+        }
+        guard let key else {
             throw ControlFailure(
                 code: "not_found",
-                message: "no key begins with \(text.prefix(14)); `locum key list` shows which there are")
+                message: "no key is shown as \(seen.prefix(14)); `locum key list` says which there are")
         }
         try change(key.tenant) { tenant throws(ControlFailure) in tenant?.keys.removeAll { $0.id == key.id } }
         return key
+    }
+
+    var backup: [BackupIndex.Tenant] {
+        state.withLock { $0.tenants.values.sorted { $0.name < $1.name }.map(BackupIndex.Tenant.init) }
+    }
+
+    /// Makes a tenant, and its keys, what it was in a backup.
+    /// - Throws: `ControlFailure` `bad_request`, or a store's code: a key may be another tenant's by now.
+    public func restore(_ tenant: BackupIndex.Tenant) throws(ControlFailure) -> TenantReport {
+        guard ModelName.isValid(tenant.name), let record = tenant.record,
+            record.keys.allSatisfy({ AccessKey.isID($0.id) }), Set(record.keys.map(\.id)).count == record.keys.count
+        else {
+            throw ControlFailure(
+                code: "bad_request",
+                message: "what is said of tenant '\(tenant.name.prefix(100))' cannot be: a name, a key or its hash")
+        }
+        _ = try Self.sound(record.limits)
+        try change(tenant.name) { current throws(ControlFailure) in
+            current = record
+        }
+        return try report(tenant.name)
     }
 
     /// Writes down when keys were used. For the end of the process, too.
@@ -297,6 +342,9 @@ public final class Tenants: TenantAdministration {
                     }
                 }
             } catch {
+                state.withLock { state in
+                    if state.tenants[name] != nil { state.used[name, default: [:]].merge(times) { newer, _ in newer } }
+                }
                 logger.warning("when keys of \(name) were used could not be written down: \(error)")
             }
         }
@@ -311,7 +359,7 @@ public final class Tenants: TenantAdministration {
         Task {
             try? await Task.sleep(for: Self.flushPause)
             state.withLock { $0.isFlushing = false }
-            flush()
+            await OwnThread.run { self.flush() }
         }
     }
 
@@ -319,9 +367,9 @@ public final class Tenants: TenantAdministration {
     private func change(
         _ name: String, _ edit: (inout TenantRecord?) throws(ControlFailure) -> Void
     ) throws(ControlFailure) {
-        // Held while the registry writes: two changes of a tenant follow each other.
-        try state.withLock { state throws(ControlFailure) in
-            let old = state.tenants[name]
+        // Two changes follow each other; requests do not wait for the disk.
+        try changes.withLock { _ throws(ControlFailure) in
+            let old = state.withLock { $0.tenants[name] }
             var tenant = old
             try edit(&tenant)
             guard tenant != old else { return }
@@ -330,11 +378,17 @@ public final class Tenants: TenantAdministration {
             } catch {
                 throw ControlFailure(code: error.code, message: error.message)
             }
-            state.tenants[name] = tenant
-            // Those under way keep the gate that they came through.
-            if tenant?.limits != old?.limits { state.gates[name] = nil }
-            if tenant == nil { (state.buckets[name], state.used[name]) = (nil, nil) }
-            state.index()
+            state.withLock { state in
+                state.tenants[name] = tenant
+                if let limits = tenant?.limits, let most = limits.maxRequests {
+                    state.gates[name]?.change(atOnce: most, queue: limits.queue)
+                } else {
+                    // Those under way keep the gate that they came through.
+                    state.gates[name] = nil
+                }
+                if tenant == nil { (state.buckets[name], state.used[name], state.numbers[name]) = (nil, nil, nil) }
+                state.index()
+            }
         }
     }
 

@@ -31,6 +31,11 @@ struct TenantRoutes: Sendable {
                     let edit = try Self.edit(RequestFields(await request.jsonBody(context)))
                     return try AdminRoutes.json(tenants.set(try context.name("name"), edit))
                 },
+                .put: { request, context in
+                    let name = try context.name("name")
+                    let tenant = try BackupIndex.Tenant(name, RequestFields(await request.jsonBody(context)))
+                    return try AdminRoutes.json(tenants.restore(tenant))
+                },
                 .delete: { _, context in try AdminRoutes.json(tenants.remove(try context.name("name"))) },
             ])
         router.route(
@@ -44,7 +49,7 @@ struct TenantRoutes: Sendable {
 
     /// What a request's members change. Null takes a limit away; what is absent stays.
     /// - Throws: `APIError` 400.
-    private static func edit(_ fields: RequestFields) throws(APIError) -> @Sendable (inout TenantLimits) -> Void {
+    fileprivate static func edit(_ fields: RequestFields) throws(APIError) -> @Sendable (inout TenantLimits) -> Void {
         let weight = try fields.integer("weight", in: range(TenantLimits.weights))
         let most = try limit(fields, "max_requests", TenantLimits.requests)
         let queue = try fields.integer("queue", in: range(TenantLimits.queues))
@@ -93,5 +98,26 @@ struct TenantRoutes: Sendable {
 
     private static func range(_ values: ClosedRange<Int>) -> ClosedRange<Int64> {
         Int64(values.lowerBound)...Int64(values.upperBound)
+    }
+}
+
+extension BackupIndex.Tenant {
+    /// As `locum restore` sends it.
+    fileprivate init(_ name: String, _ fields: RequestFields) throws(APIError) {
+        var limits = TenantLimits()
+        if let value = fields["limits"] {
+            try TenantRoutes.edit(RequestFields(value, path: "limits"))(&limits)
+        }
+        let times: ClosedRange<Int64> = 0...Int64.max
+        var keys: [KeyRecord] = []
+        for key in try fields.objects("keys") ?? [] {
+            guard let id = try key.string("id"), let hash = try key.string("hash").flatMap(Hexadecimal.bytes) else {
+                throw .badParameter(key.path, "'\(key.path)' needs an id and a hash")
+            }
+            keys.append(KeyRecord(id: id, hash: hash, createdAt: try key.integer("created_at", in: times) ?? 0))
+        }
+        self.init(
+            TenantRecord(
+                name: name, limits: limits, createdAt: try fields.integer("created_at", in: times) ?? 0, keys: keys))
     }
 }

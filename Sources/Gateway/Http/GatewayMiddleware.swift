@@ -59,7 +59,8 @@ struct ErrorMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch {
-            await request.discardBody(context)
+            let isStranger = (error as? ControlFailure)?.code == "unauthorized"
+            await request.discardBody(context, most: isStranger ? Request.longestOfStranger : Request.longestDiscarded)
             return Self.response(to: error, request, context)
         }
     }

@@ -24,6 +24,8 @@ extension Request {
     static let longestBody = 8 << 20
     /// So much of a body that is too long is read and thrown away.
     static let longestDiscarded = 256 << 20
+    /// The same of a stranger's.
+    static let longestOfStranger = 64 << 10
 
     /// The body as JSON.
     /// - Throws: `APIError` 415, 413, or 400 naming line and column.
@@ -66,6 +68,15 @@ extension Request {
         return length <= Self.longestBody ? bytes : nil
     }
 
-    /// Lets a body pass that was not read.
-    func discardBody(_ context: GatewayContext) async { _ = try? await bytes(context) }
+    /// Lets a body pass that was not read, and keeps nothing of it.
+    func discardBody(_ context: GatewayContext, most: Int = longestDiscarded) async {
+        guard context.body.take() else { return }
+        var length = 0
+        do {
+            for try await part in body {
+                length += part.readableBytes
+                if length > most { break }
+            }
+        } catch {}
+    }
 }

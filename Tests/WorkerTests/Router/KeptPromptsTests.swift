@@ -102,6 +102,8 @@ struct KeptPromptsTests {
         #expect(first.cached == 0 && other.cached == 0 && other.rows == first.rows && other.0 == first.0)
         // A longer one of another owner begins with these tokens, too.
         _ = try run(bench, spec(prompt(1, 120), owner: 3))
+        // Another one's many throw out none of its.
+        for seed in 10..<30 { _ = try run(bench, spec(prompt(seed, 40), owner: 2)) }
         #expect(try run(bench, spec(prompt(1, 100), owner: 1)).cached == 99)
     }
 
