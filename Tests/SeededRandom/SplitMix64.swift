@@ -1,10 +1,14 @@
-// Random numbers that are the same in every run, so that a failure can be repeated.
+// Random numbers that are the same in every run, so that a failure can be repeated; LOCUM_SEED=N gives others.
+import Glibc
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
 public struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    public init(_ seed: UInt64) { state = seed }
+    public init(_ seed: UInt64) { state = seed &+ Self.shift }
+
+    private static let shift =
+        getenv("LOCUM_SEED").flatMap { UInt64(String(cString: $0)) }.map { $0 &* 0x1_0000_0001 } ?? 0
 
     public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15

@@ -1,17 +1,23 @@
-// The importer reads descriptors. These are files in memory, one per name, written anew for every input.
+// The importer reads descriptors. These are files in memory, one per thread and name, written anew for every input: the
+// tests of the corpus run beside each other.
 import CLinux
 import Glibc
+import Synchronization
 
 @testable import ModelImport
 
 enum MemoryFiles {
-    nonisolated(unsafe) private static var descriptors: [String: Int32] = [:]
+    private static let descriptors = Mutex<[String: Int32]>([:])
 
     /// An empty file.
     static func empty(_ name: String) -> Int32 {
-        let descriptor = descriptors[name] ?? locum_memfd_create(name, LOCUM_MFD_CLOEXEC)
+        let descriptor = descriptors.withLock { descriptors in
+            let key = "\(pthread_self()) \(name)"
+            let descriptor = descriptors[key] ?? locum_memfd_create(name, LOCUM_MFD_CLOEXEC)
+            descriptors[key] = descriptor
+            return descriptor
+        }
         guard descriptor >= 0, ftruncate(descriptor, 0) == 0 else { fatalError("no file in memory: errno \(errno)") }
-        descriptors[name] = descriptor
         lseek(descriptor, 0, SEEK_SET)
         return descriptor
     }
