@@ -39,13 +39,18 @@ ssize_t locum_send(int socket, const void *bytes, size_t length, const int *fds,
     }
 }
 
+// ECONNRESET is said once, before what the peer had sent, when it ended with something of ours unread. Its
+// last words count; after them comes the end of the file.
+static ssize_t receive(int socket, struct msghdr *message, int flags) {
+    for (;;) {
+        ssize_t got = recvmsg(socket, message, flags);
+        if (got >= 0 || (errno != EINTR && errno != ECONNRESET)) return got;
+    }
+}
+
 ssize_t locum_message_length(int socket, int flags) {
     struct msghdr message = {0};
-    ssize_t got;
-    do {
-        got = recvmsg(socket, &message, flags | MSG_PEEK | MSG_TRUNC);
-    } while (got < 0 && errno == EINTR);
-    return got;
+    return receive(socket, &message, flags | MSG_PEEK | MSG_TRUNC);
 }
 
 ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *count, bool *truncated, int flags) {
@@ -62,10 +67,7 @@ ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *cou
     // is then closed here instead of being dropped half-way.
     message.msg_control = control.bytes;
     message.msg_controllen = sizeof control.bytes;
-    ssize_t got;
-    do {
-        got = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+    ssize_t got = receive(socket, &message, flags | MSG_CMSG_CLOEXEC);
     if (got < 0) return got;
     if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) *truncated = true;
     for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {

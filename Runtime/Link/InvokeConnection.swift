@@ -149,7 +149,7 @@ public final class InvokeConnection {
                 try Seqpacket.send(socket.raw, message.frame)
             } catch {
                 // Closed already: why is in what it said before.
-                guard error.errno == EPIPE else { throw error }
+                guard error.peerIsGone else { throw error }
             }
             while true {
                 guard let packet = try Seqpacket.receive(socket.raw) else { throw broken("node closed it") }

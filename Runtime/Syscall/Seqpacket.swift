@@ -38,7 +38,8 @@ public enum Seqpacket {
         try check(sent, "send a message of \(bytes.count) bytes and \(descriptors.count) descriptors")
     }
 
-    /// Receives one message; nil at end of file.
+    /// Receives one message; nil at end of file. A peer that ended without reading what was sent to it is no
+    /// error either: its last messages come first.
     /// - Throws: `SyscallError`; EAGAIN when there is none and `wait` is false or the socket is non-blocking;
     ///   EMSGSIZE when data or descriptors were cut off (the message is lost, its descriptors closed).
     public static func receive(_ socket: Int32, wait: Bool = true) throws(SyscallError) -> Packet? {

@@ -15,6 +15,9 @@ public struct SyscallError: Error, Sendable, CustomStringConvertible {
         self.errno = errno
     }
 
+    /// A socket's other end was closed; what it said before can still be received.
+    public var peerIsGone: Bool { [EPIPE, ECONNRESET, ECONNREFUSED].contains(errno) }
+
     /// The kernel's words for the error number.
     public var reason: String { String(cString: strerror(errno)) }
     public var description: String { "\(stage): \(reason)" }

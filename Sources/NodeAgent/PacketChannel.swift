@@ -124,8 +124,6 @@ final class PacketChannel {
             return (got, failure, fds.prefix(got < 0 ? 0 : Int(count)).map { Descriptor(owning: $0) })
         }
         if got < 0 {
-            // Said once, before what it had sent, by a peer that ended with something of ours unread.
-            if failure == ECONNRESET { return true }
             if failure != EAGAIN { end(.closed) }
             return false
         }

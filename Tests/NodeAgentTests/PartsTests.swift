@@ -49,6 +49,23 @@ import Wire
         loop.unwatch(token, ours.raw)
     }
 
+    @Test(
+        "What a peer said before it ended is heard though it left something of ours unread", arguments: [false, true])
+    func lastWords(sendingMore: Bool) throws {
+        let ours: Descriptor
+        var theirs: Descriptor?
+        (ours, theirs) = try Seqpacket.pair()
+        try Seqpacket.send(ours.raw, [1])
+        try Seqpacket.send(theirs!.raw, [2])
+        theirs = nil
+        if sendingMore {
+            let error = #expect(throws: SyscallError.self) { try Seqpacket.send(ours.raw, [3]) }
+            #expect(error?.peerIsGone == true)
+        }
+        #expect(try Seqpacket.receive(ours.raw)?.bytes == [2])
+        #expect(try Seqpacket.receive(ours.raw) == nil)
+    }
+
     @Test("A handler that was taken away hears nothing, not even of events at hand")
     func unwatched() throws {
         let loop = try EventLoop()

@@ -54,6 +54,7 @@ ssize_t locum_send(int socket, const void *bytes, size_t length, const int *fds,
 /// Length of the next message, which stays; 0 at end of file. Flags as in locum_receive.
 ssize_t locum_message_length(int socket, int flags);
 /// Receives one message; descriptors come close-on-exec. *count is capacity in, number out.
+/// A peer that ended is no failure: what it said before comes first, then the end of file (0).
 /// *truncated becomes true when data or descriptors did not fit (the message must then be refused).
 ssize_t locum_receive(int socket, void *bytes, size_t length, int *fds, int *count, bool *truncated, int flags);
 #define LOCUM_MSG_DONTWAIT 0x40

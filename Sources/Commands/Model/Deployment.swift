@@ -23,7 +23,12 @@ struct Deployment {
             let part = rest.prefix(200)
             rest = rest.dropFirst(200)
             let message = InvokeRequest.deploy(options, files: part.map(\.name), more: !rest.isEmpty)
-            try Seqpacket.send(socket.raw, message.frame, descriptors: part.map(\.descriptor.raw))
+            do throws(SyscallError) {
+                try Seqpacket.send(socket.raw, message.frame, descriptors: part.map(\.descriptor.raw))
+            } catch {
+                // Closed already: why is in what it said before.
+                guard error.peerIsGone else { throw error }
+            }
         } while !rest.isEmpty
         defer { progress.end() }
         while let packet = try Seqpacket.receive(socket.raw) {
