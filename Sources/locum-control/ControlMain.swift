@@ -79,22 +79,33 @@ enum ControlMain {
             keepSessions: .milliseconds(arguments.settings.keepSessionsMilliseconds ?? 0),
             lanes: UInt8(arguments.threads))
         let controller = try Controller(store: store, settings: settings, logger: logger)
-        let tenants = try Tenants(store: store, logger: logger) { Int64(time(nil)) }
+        let date = { @Sendable in Int64(time(nil)) }
+        let tenants = try Tenants(store: store, logger: logger, date: date)
+        let used = try SQLiteUsage(path: arguments.data + "/usage.sqlite")
+        if let replaced = used.replaced {
+            logger.error("the record of use was damaged and is \(replaced) now; a new one was begun")
+        }
+        let metering = Metering(
+            store: used, controller: controller, processors: sysconf(Int32(_SC_NPROCESSORS_ONLN)), date: date)
         Leaving.last.withLock {
             $0 = {
                 tenants.flush()
                 store.close()
+                metering.write()
+                used.close()
             }
         }
         let invoke = run + "/invoke.sock"
-        let sequences = Sequences(controller: controller, tenants: tenants) { model throws(RouterUnavailable) in
+        let sequences = Sequences(controller: controller, tenants: tenants, metering: metering) {
+            model throws(RouterUnavailable) in
             try await InvokedRouter.acquire(model: model, path: invoke)
         }
         await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
-            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants), group: group,
+            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants, metering: metering),
+            group: group,
             logger: logger)
         Leaving.closing.withLock { $0 = { gateway.requests.close() } }
         // A deep data folder is reached through a descriptor that stays open as long as the listener.

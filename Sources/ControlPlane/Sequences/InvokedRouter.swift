@@ -19,7 +19,9 @@ public final class InvokedRouter: RouterAccess {
     }
 
     public var isOpen: Bool { !client.isLost }
-    public func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> { client.start(spec) }
+    public func start(
+        _ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void
+    ) -> AsyncStream<RouterUpdate> { client.start(spec, cost: cost) }
     public func distrust() { connection.release([link], faulty: true) }
 
     /// How long to wait for a node that is being started again.

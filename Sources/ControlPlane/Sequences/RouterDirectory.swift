@@ -9,7 +9,8 @@ public protocol RouterAccess: AnyObject, Sendable {
     /// What it took to get it.
     var startCost: StartCost { get }
     /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it cancels the sequence.
-    func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate>
+    /// - Parameter cost: called with what the sequence has cost so far, also after its stream was dropped.
+    func start(_ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void) -> AsyncStream<RouterUpdate>
     /// It said what no router says: has it ended.
     func distrust()
 }
@@ -39,22 +40,34 @@ actor RouterDirectory {
 
     init(connect: @escaping Connect) { self.connect = connect }
 
-    /// The model's router, and whether it was linked already.
+    /// The model's router.
+    struct Found {
+        let router: any RouterAccess
+        /// It was linked already.
+        let warm: Bool
+        /// It was linked for whoever asked, and nobody else.
+        let isFirst: Bool
+    }
+
     /// - Throws: `RouterUnavailable`.
-    func router(_ model: String) async throws(RouterUnavailable) -> (router: any RouterAccess, warm: Bool) {
-        if case .open(let router) = entries[model], router.isOpen { return (router, true) }
+    func router(_ model: String) async throws(RouterUnavailable) -> Found {
+        if case .open(let router) = entries[model], router.isOpen {
+            return Found(router: router, warm: true, isFirst: false)
+        }
         let task: Task<any RouterAccess, any Error>
+        var isFirst = false
         if case .opening(let running) = entries[model] {
             task = running
         } else {
             // Not the caller's child: others may wait for it when the caller gives up.
             task = Task { [connect] in try await connect(model) }
+            isFirst = true
             entries[model] = .opening(task)
         }
         do {
             let router = try await task.value
             if case .opening(let current) = entries[model], current == task { entries[model] = .open(router) }
-            return (router, false)
+            return Found(router: router, warm: false, isFirst: isFirst)
         } catch {
             if case .opening(let current) = entries[model], current == task { entries[model] = nil }
             throw error as? RouterUnavailable ?? RouterUnavailable(code: "broken", message: "\(error)")

@@ -1,6 +1,7 @@
 // Generation as the gateway sees it: a stream of events per sequence that no crash, eviction or new node
 // disturbs. A sequence whose router is lost asks for the router again and replays; after so many tries without
 // progress it gives up with an error.
+import FunctionModel
 import Logging
 import Scheduler
 import Synchronization
@@ -18,15 +19,17 @@ public final class Sequences: Sendable {
     private let routers: RouterDirectory
     private let controller: Controller
     private let tenants: Tenants
+    private let metering: Metering?
     private let gates = Mutex<[String: SequenceGate]>([:])
     private let firstPause: Duration
 
     /// - Parameter connect: links to a model's router, starting it when needed.
     public init(
-        controller: Controller, tenants: Tenants, firstPause: Duration = .milliseconds(20),
+        controller: Controller, tenants: Tenants, metering: Metering? = nil, firstPause: Duration = .milliseconds(20),
         connect: @escaping @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
     ) {
-        (self.controller, self.tenants, self.firstPause) = (controller, tenants, firstPause)
+        (self.controller, self.tenants, self.metering) = (controller, tenants, metering)
+        self.firstPause = firstPause
         routers = RouterDirectory(connect: connect)
     }
 
@@ -68,6 +71,8 @@ public final class Sequences: Sendable {
                     : "\(model) has \(places)")
                     + "; there is no place for \(specs.count) more, try again later", retryAfter: 1)
         }
+        let use = UsageKey(tenant: caller.name, model: model, key: caller.key)
+        metering?.count(use) { $0.requests += 1 }
         return specs.map { spec in
             let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
             let task = Task {
@@ -78,7 +83,7 @@ public final class Sequences: Sendable {
                         if let refusal = tenants.refusal(of: caller) {
                             sink.yield(.failed(code: refusal.code, parameter: "", message: refusal.message))
                         } else {
-                            await self.run(model, spec, for: caller, sink)
+                            await self.run(model, spec, for: caller, use, sink)
                         }
                         gate.leave(caller.name)
                     } else {
@@ -103,7 +108,8 @@ public final class Sequences: Sendable {
     }
 
     private func run(
-        _ model: String, _ spec: GenerateSpec, for caller: Caller, _ sink: AsyncStream<RouterEvent>.Continuation
+        _ model: String, _ spec: GenerateSpec, for caller: Caller, _ use: UsageKey,
+        _ sink: AsyncStream<RouterEvent>.Continuation
     ) async {
         var spec = spec
         spec.owner = tenants.owner(of: caller)
@@ -111,7 +117,7 @@ public final class Sequences: Sendable {
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
-            switch await attempt(model, for: caller, &replay, &clock, sink) {
+            switch await attempt(model, for: caller, use, &replay, &clock, sink) {
             case .ended: return
             case .busy(let reason):
                 busyTries += 1
@@ -149,7 +155,7 @@ public final class Sequences: Sendable {
     }
 
     private func attempt(
-        _ model: String, for caller: Caller, _ replay: inout Replay, _ clock: inout FirstTokenClock,
+        _ model: String, for caller: Caller, _ use: UsageKey, _ replay: inout Replay, _ clock: inout FirstTokenClock,
         _ sink: AsyncStream<RouterEvent>.Continuation
     ) async -> Outcome {
         let router: any RouterAccess
@@ -157,6 +163,10 @@ public final class Sequences: Sendable {
             let found = try await routers.router(model)
             router = found.router
             if found.warm { await controller.countWarm() } else { clock.router = found.router.startCost }
+            // One that was running before control began was started for nobody here.
+            if found.isFirst, router.startCost.map + router.startCost.read > 0 {
+                metering?.count(use) { $0.coldStarts += 1 }
+            }
         } catch {
             if error.code == "not_found" || error.code == "denied" {
                 let failure =
@@ -176,7 +186,8 @@ public final class Sequences: Sendable {
         }
         var progress = false
         let spec = replay.spec
-        for await update in router.start(spec) {
+        let meter = metering?.begin(use)
+        for await update in router.start(spec, cost: { meter?.used($0) }) {
             switch update {
             case .lost(let reason):
                 await routers.discard(model, router)
@@ -203,11 +214,7 @@ public final class Sequences: Sendable {
                     fresh = .firstToken(whole)
                 }
                 progress = true
-                switch fresh {
-                case .started(let prompt, _, let cached): tenants.spend(prompt.count - Int(cached), of: caller)
-                case .token: tenants.spend(1, of: caller)
-                default: break
-                }
+                spend(fresh, of: caller, use)
                 sink.yield(fresh)
                 if fresh.isLast { return .ended }
             }
@@ -217,16 +224,21 @@ public final class Sequences: Sendable {
         return .lost(progress: progress, reason: "its router ended")
     }
 
-    /// Failures of a router that another try may not meet.
-    private static let passing: Set<String> = ["draining", "lost", "unavailable", "crashed", "broken"]
-}
-
-extension RouterEvent {
-    /// Whether no event follows.
-    var isLast: Bool {
-        switch self {
-        case .finished, .failed: true
-        case .started, .promptScores, .firstToken, .token, .trace, .routes: false
+    private func spend(_ event: RouterEvent, of caller: Caller, _ use: UsageKey) {
+        switch event {
+        case .started(let prompt, _, let cached):
+            tenants.spend(prompt.count - Int(cached), of: caller)
+            metering?.count(use) {
+                $0.promptTokens += Int64(prompt.count)
+                $0.cachedTokens += Int64(cached)
+            }
+        case .token:
+            tenants.spend(1, of: caller)
+            metering?.count(use) { $0.outputTokens += 1 }
+        default: break
         }
     }
+
+    /// Failures of a router that another try may not meet.
+    private static let passing: Set<String> = ["draining", "lost", "unavailable", "crashed", "broken"]
 }

@@ -205,9 +205,13 @@ struct RouterServerTests {
         #expect(bench.meter.active == 2)
         try first.receive()
         let before = first.events[1]?.count
+        guard case .used(_, last: true) = first.events[1]?.last else {
+            Issue.record("what it has cost does not follow a cancellation")
+            return
+        }
         bench.turn(5)
         try first.receive()
-        #expect(first.events[1]?.count == before, "no event follows a cancellation")
+        #expect(first.events[1]?.count == before, "nothing else follows")
         shutdown(first.socket.raw, Int32(SHUT_RDWR))
         bench.turn()
         #expect(bench.meter.active == 1 && bench.server.callers.count == 1)
@@ -217,6 +221,40 @@ struct RouterServerTests {
         try second.cancel(1)
         bench.turn()
         #expect(bench.meter.active == 0 && bench.model.trims > 0)
+    }
+
+    @Test("A sequence's cost is that of its rows, and is told before its end, also when it fails or is cancelled")
+    func costs() throws {
+        let bench = try RouterBench()
+        bench.model.costOfRow = SequenceCost(expertNanoseconds: 7, coldStarts: 1)
+        let caller = try bench.caller()
+        func told(_ sequence: UInt64) throws -> [SequenceCost] {
+            try caller.receive()
+            return (caller.events[sequence] ?? []).compactMap { if case .used(let cost, _) = $0 { cost } else { nil } }
+        }
+        try caller.start(1, spec(prompt(1, 5), 4))
+        try caller.start(2, spec(prompt(2, 9), 400))
+        bench.turn(12)
+        // The last token drawn is never computed: 5 + 3 rows.
+        #expect(try told(1) == [SequenceCost(expertNanoseconds: 56, coldStarts: 8)])
+        guard case .finished = caller.events[1]?.last else {
+            Issue.record("the end is not the last event")
+            return
+        }
+        #expect(try told(2) == [], "not yet time")
+        try caller.cancel(2)
+        bench.turn()
+        let cost = try #require(try told(2).first)
+        #expect(cost.expertNanoseconds == UInt64(cost.coldStarts) * 7 && cost.coldStarts > 9)
+        try caller.start(3, spec(prompt(3, 5), 4))
+        bench.turn(2)
+        bench.model.failure = RouterFailure("function_failed", "on purpose")
+        bench.turn(2)
+        #expect(try !told(3).isEmpty)
+        guard case .failed = caller.events[3]?.last else {
+            Issue.record("the failure is not the last event")
+            return
+        }
     }
 
     @Test("More sequences than allowed are refused as busy, not queued")
