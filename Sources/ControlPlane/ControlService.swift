@@ -4,9 +4,9 @@ public import Wire
 
 /// All that can be asked of control.
 public protocol ControlService: Sendable {
-    /// Whose a request is that shows this key, or none.
+    /// What a request may reach that shows this key, or none.
     /// - Throws: `ControlFailure` `unauthorized`.
-    func caller(showing key: String?) throws(ControlFailure) -> Caller
+    func access(showing key: String?) throws(ControlFailure) -> Access
     /// What is left of a tenant's tokens per minute; nil where they are not limited.
     func allowance(of caller: Caller) -> TokenAllowance?
     /// Those that the caller may use.
@@ -46,7 +46,7 @@ public struct LocalControl: ControlService {
     }
 
     public var tenants: any TenantAdministration { all }
-    public func caller(showing key: String?) throws(ControlFailure) -> Caller { try all.caller(showing: key) }
+    public func access(showing key: String?) throws(ControlFailure) -> Access { try all.access(showing: key) }
     public func allowance(of caller: Caller) -> TokenAllowance? { all.allowance(of: caller) }
     public func models(for caller: Caller) async -> [ModelSummary] {
         await controller.models().filter { all.allows(caller, $0.name) }
@@ -72,7 +72,7 @@ public struct LocalControl: ControlService {
     public func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow] {
         try await metering.rows(tenant: tenant, from: from, to: to)
     }
-    public func backup() async -> BackupIndex { await controller.backup(all.backup) }
+    public func backup() async -> BackupIndex { await controller.backup(all.backup, all.operatorBackup) }
     public func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {

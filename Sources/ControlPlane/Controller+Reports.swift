@@ -146,8 +146,10 @@ extension Controller {
     }
 
     /// `locum backup`: what is deployed at this moment. Shards never change, so whoever has these names has it all.
-    public func backup(_ tenants: [BackupIndex.Tenant]) -> BackupIndex {
-        BackupIndex(locum: settings.version, models: catalog.sorted.map(BackupIndex.Model.init), tenants: tenants)
+    public func backup(_ tenants: [BackupIndex.Tenant], _ operatorKeys: [BackupIndex.Key]) -> BackupIndex {
+        BackupIndex(
+            locum: settings.version, models: catalog.sorted.map(BackupIndex.Model.init), tenants: tenants,
+            operatorKeys: operatorKeys)
     }
 
     /// How it is, for `systemctl status`; of memory as node last reported.

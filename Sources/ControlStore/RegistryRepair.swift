@@ -13,10 +13,11 @@ public struct RegistryRepair {
     /// What can be read whole.
     public let models: [ModelRecord]
     public let tenants: [TenantRecord]
+    public let operatorKeys: [OperatorKey]
     /// What cannot, as far as names are known.
     public let lost: [RepairReport.Loss]
-    /// Whether nobody can tell who might use the HTTP API: tenants were lost, or may have been, and none was saved. Without a
-    /// tenant it would be open to everybody.
+    /// Whether nobody can tell who might use the HTTP API: tenants were lost, or may have been, and none was saved, or the
+    /// same of the operator's keys where there are no tenants. It would be open to everybody.
     public let closes: Bool
     /// The tenant without a key that keeps it closed then.
     public static let closing = "closed-by-repair"
@@ -40,7 +41,10 @@ public struct RegistryRepair {
         }
         let found = try Self.read(source, copy: path + "-salvage")
         (models, tenants, lost, counters) = (found.models, found.tenants, found.lost, found.counters)
-        closes = found.tenants.isEmpty && found.hasLostTenants
+        operatorKeys = found.operatorKeys
+        closes =
+            found.tenants.isEmpty
+            && (found.hasLostTenants || found.hasLostOperatorKeys && found.operatorKeys.isEmpty)
         damage = found.damage ?? (isThere ? nil : "a repair did not end")
     }
 
@@ -57,7 +61,8 @@ public struct RegistryRepair {
             let registry = try SQLiteRegistry(path: copy)
             defer { registry.close() }
             return Salvage(
-                models: try registry.models(), tenants: try registry.tenants(), counters: try registry.counters())
+                models: try registry.models(), tenants: try registry.tenants(),
+                operatorKeys: try registry.operatorKeys(), counters: try registry.counters())
         } catch {
             // Whatever else is wrong with a copy of our own is wrong with what was copied.
             guard error.code != "newer", error.code != "disk_full" else { throw error }
@@ -74,8 +79,9 @@ public struct RegistryRepair {
         let fresh = path + "-repaired"
         RegistryFiles.remove(fresh)
         let registry = try SQLiteRegistry(path: fresh)
-        let (counters, tenants, closes) = (counters, tenants, closes)
+        let (counters, tenants, closes, operatorKeys) = (counters, tenants, closes, operatorKeys)
         try registry.write { db in
+            try SQLiteRegistry.write(operatorKeys, db)
             for tenant in tenants { try SQLiteRegistry.write(tenant, db) }
             if closes {
                 let closed = TenantRecord(
@@ -111,13 +117,15 @@ public struct RegistryRepair {
 private struct Salvage {
     var models: [ModelRecord] = []
     var tenants: [TenantRecord] = []
+    var operatorKeys: [OperatorKey] = []
     var hasLostTenants = false
+    var hasLostOperatorKeys = false
     var lost: [RepairReport.Loss] = []
     var counters: [String: Int64] = [:]
     var damage: String?
 
-    init(models: [ModelRecord], tenants: [TenantRecord], counters: [String: Int64]) {
-        (self.models, self.tenants, self.counters) = (models, tenants, counters)
+    init(models: [ModelRecord], tenants: [TenantRecord], operatorKeys: [OperatorKey], counters: [String: Int64]) {
+        (self.models, self.tenants, self.operatorKeys, self.counters) = (models, tenants, operatorKeys, counters)
     }
 
     init(damage: String, reading path: String) {
@@ -171,9 +179,31 @@ private struct Salvage {
             lost.append(RepairReport.Loss(model: "tenants", reason: "not all that stands of them can be read"))
             hasLostTenants = true
         }
+        readOperatorKeys(db)
         for row in rows(db, "SELECT * FROM counters", nil) {
             guard let name = try? row.decode(String.self, forColumn: "name") else { continue }
             counters[name] = try? row.decode(Int64.self, forColumn: "next")
+        }
+    }
+
+    private mutating func readOperatorKeys(_ db: Database) {
+        var ids: Set<String> = []
+        for row in rows(db, "SELECT * FROM operator_keys ORDER BY id", "SELECT * FROM operator_keys ORDER BY id DESC") {
+            guard let id = try? row.decode(String.self, forColumn: "id"), ids.insert(id).inserted else { continue }
+            do { operatorKeys.append(try SQLiteRegistry.operatorKey(row)) } catch {
+                let reason = (error as? DatabaseError)?.message ?? "what stands of it cannot be read"
+                lost.append(RepairReport.Loss(model: "key \(id)", reason: reason))
+                hasLostOperatorKeys = true
+            }
+        }
+        do {
+            // Older registries have no such table.
+            if try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master WHERE name = 'operator_keys'") != 0 {
+                _ = try Row.fetchAll(db, sql: "SELECT * FROM operator_keys")
+            }
+        } catch {
+            lost.append(RepairReport.Loss(model: "keys", reason: "not all that stands of the operator's can be read"))
+            hasLostOperatorKeys = true
         }
     }
 

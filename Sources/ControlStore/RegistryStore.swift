@@ -33,7 +33,7 @@ public struct ModelDraft: Sendable, Equatable {
     }
 }
 
-/// Models, their functions, the counters that make ids, and tenants with their keys.
+/// Models, their functions, the counters that make ids, tenants with their keys, and the operator's keys.
 public protocol RegistryStore: Sendable {
     /// All models, in order of name.
     func models() throws(StoreError) -> [ModelRecord]
@@ -48,6 +48,10 @@ public protocol RegistryStore: Sendable {
     func write(_ tenant: TenantRecord) throws(StoreError)
     /// Removes a tenant and its keys; false when there is none of that name. Durable when it returns.
     func remove(tenant: String) throws(StoreError) -> Bool
+    /// The operator's keys, in order of id.
+    func operatorKeys() throws(StoreError) -> [OperatorKey]
+    /// Makes these the operator's keys, and no others. Durable when it returns.
+    func write(_ keys: [OperatorKey]) throws(StoreError)
     /// Takes `count` numbers for instances that no one had or will have. Durable when it returns.
     func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64>
 }

@@ -6,7 +6,7 @@ import GRDB
 
 extension SQLiteRegistry {
     /// Number of the newest migration; stands in the file (`user_version`), so that an older program can tell.
-    static let schema = 3
+    static let schema = 4
 
     /// One more for every change of the tables. None is ever changed.
     static var migrator: DatabaseMigrator {
@@ -53,6 +53,17 @@ extension SQLiteRegistry {
                     PRAGMA user_version = 3
                     """)
         }
+        migrator.registerMigration("keys of the operator") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE operator_keys (
+                        id TEXT PRIMARY KEY NOT NULL, role TEXT NOT NULL,
+                        hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32), created_at INTEGER NOT NULL,
+                        last_used INTEGER, checksum INTEGER NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    PRAGMA user_version = 4
+                    """)
+        }
         return migrator
     }
 
@@ -78,6 +89,7 @@ extension SQLiteRegistry {
         guard sound == true else { throw corrupt("its counters are behind what it holds") }
         for row in try Row.fetchAll(db, sql: "SELECT * FROM models") { _ = try model(row, db) }
         for row in try Row.fetchAll(db, sql: "SELECT * FROM tenants") { _ = try tenant(row, db) }
+        for row in try Row.fetchAll(db, sql: "SELECT * FROM operator_keys") { _ = try operatorKey(row) }
     }
 
     static func corrupt(_ message: String) -> DatabaseError {

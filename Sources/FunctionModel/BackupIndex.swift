@@ -30,21 +30,34 @@ public struct BackupIndex: Codable, Sendable, Equatable {
         }
     }
 
-    /// A tenant with what its keys are recognised by; when they were used is not in it, so that a backup is the same as long
-    /// as nothing was changed.
-    public struct Tenant: Codable, Sendable, Equatable {
-        public struct Key: Codable, Sendable, Equatable {
-            public var id: String
-            /// SHA-256 of the key in hexadecimal.
-            public var hash: String
-            public var createdAt: Int64
+    /// What a key is recognised by; when it was used is not in it, so that a backup is the same as long as nothing was
+    /// changed.
+    public struct Key: Codable, Sendable, Equatable {
+        public var id: String
+        /// SHA-256 of the key in hexadecimal.
+        public var hash: String
+        public var createdAt: Int64
+        /// Of an operator's key.
+        public var role: OperatorRole?
 
-            enum CodingKeys: String, CodingKey {
-                case id, hash
-                case createdAt = "created_at"
-            }
+        enum CodingKeys: String, CodingKey {
+            case id, hash, role
+            case createdAt = "created_at"
         }
 
+        public init(_ key: KeyRecord, role: OperatorRole? = nil) {
+            (id, hash, createdAt, self.role) = (key.id, Hexadecimal.text(key.hash), key.createdAt, role)
+        }
+
+        /// What the registry is to hold; nil when the hash is none.
+        public var record: KeyRecord? {
+            guard let hash = Hexadecimal.bytes(hash), hash.count == 32 else { return nil }
+            return KeyRecord(id: id, hash: hash, createdAt: createdAt)
+        }
+    }
+
+    /// A tenant with its keys.
+    public struct Tenant: Codable, Sendable, Equatable {
         public var name: String
         public var createdAt: Int64
         public var limits: TenantLimits
@@ -57,15 +70,15 @@ public struct BackupIndex: Codable, Sendable, Equatable {
 
         public init(_ record: TenantRecord) {
             (name, createdAt, limits) = (record.name, record.createdAt, record.limits)
-            keys = record.keys.map { Key(id: $0.id, hash: Hexadecimal.text($0.hash), createdAt: $0.createdAt) }
+            keys = record.keys.map { Key($0) }
         }
 
         /// What the registry is to hold; nil when a hash is none.
         public var record: TenantRecord? {
             var keys: [KeyRecord] = []
             for key in self.keys {
-                guard let hash = Hexadecimal.bytes(key.hash), hash.count == 32 else { return nil }
-                keys.append(KeyRecord(id: key.id, hash: hash, createdAt: key.createdAt))
+                guard let record = key.record else { return nil }
+                keys.append(record)
             }
             return TenantRecord(name: name, limits: limits, createdAt: createdAt, keys: keys)
         }
@@ -84,9 +97,17 @@ public struct BackupIndex: Codable, Sendable, Equatable {
     public var models: [Model]
     /// nil in backups of before there were tenants.
     public var tenants: [Tenant]?
+    /// The operator's, each with its role; nil in backups of before there were such keys.
+    public var operatorKeys: [Key]?
 
-    public init(locum: String, models: [Model], tenants: [Tenant]) {
-        (format, self.locum, self.models, self.tenants) = (Self.newestFormat, locum, models, tenants)
+    enum CodingKeys: String, CodingKey {
+        case format, locum, models, tenants
+        case operatorKeys = "operator_keys"
+    }
+
+    public init(locum: String, models: [Model], tenants: [Tenant], operatorKeys: [Key] = []) {
+        (format, self.locum, self.models) = (Self.newestFormat, locum, models)
+        (self.tenants, self.operatorKeys) = (tenants, operatorKeys)
     }
 
     /// The first part's name, after its own SHA-256.

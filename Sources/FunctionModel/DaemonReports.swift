@@ -196,14 +196,14 @@ public struct ErrorBody: Codable, Sendable, Equatable {
 /// `locum repair`.
 public struct RepairReport: Codable, Sendable, Equatable {
     public struct Loss: Codable, Sendable, Equatable {
-        /// A model's name, or `tenant NAME`.
+        /// A model's name, `tenant NAME`, or `key ID` of the operator.
         public var model: String
         public var reason: String
         public init(model: String, reason: String) { (self.model, self.reason) = (model, reason) }
     }
     /// What was wrong; nil: nothing, and nothing was changed.
     public var damage: String?
-    /// What is there now: names of models, and `tenant NAME`.
+    /// What is there now: names of models, `tenant NAME`, and `key ID` of the operator.
     public var saved: [String]
     /// Models that have to be deployed again or restored, and tenants that have to be made again.
     public var lost: [Loss]

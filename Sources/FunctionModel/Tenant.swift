@@ -116,12 +116,15 @@ public struct TenantReport: Codable, Sendable, Equatable {
 /// `locum key list --json`.
 public struct KeyReport: Codable, Sendable, Equatable {
     public var id: String
-    public var tenant: String
+    /// Whose it is; nil: the operator's.
+    public var tenant: String?
+    /// What it opens beyond its tenant's models; nil: nothing.
+    public var role: OperatorRole?
     public var createdAt: Int64
     public var lastUsed: Int64?
 
     enum CodingKeys: String, CodingKey {
-        case id, tenant
+        case id, tenant, role
         case createdAt = "created_at"
         case lastUsed = "last_used"
     }
@@ -129,6 +132,13 @@ public struct KeyReport: Codable, Sendable, Equatable {
     public init(_ key: KeyRecord, tenant: String) {
         (id, self.tenant, createdAt, lastUsed) = (key.id, tenant, key.createdAt, key.lastUsed)
     }
+
+    public init(_ key: OperatorKey) {
+        (id, role, createdAt, lastUsed) = (key.key.id, key.role, key.key.createdAt, key.key.lastUsed)
+    }
+
+    /// Whose it is, or what it opens, in words.
+    public var owner: String { tenant.map { "of \($0)" } ?? role.map { "(\($0.noun))" } ?? "" }
 }
 
 /// A key when it is made, the only time that it can be seen.

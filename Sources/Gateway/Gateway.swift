@@ -35,7 +35,7 @@ public struct Gateway: Sendable {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ErrorMiddleware())
         router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host)))
-        router.add(middleware: KeyMiddleware(control: control))
+        router.add(middleware: KeyMiddleware(control: control, administration: administration))
         InferenceRoutes(control: control).add(to: router)
         try await serve(router.buildResponder(), address, admits: { _ in true }) { channel in
             await listening(channel.localAddress)
@@ -49,19 +49,24 @@ public struct Gateway: Sendable {
     public func serveAdministration(
         _ address: ListenAddress, group: UInt32? = nil, listening: @escaping @Sendable () async -> Void
     ) async throws {
-        let router = Router(context: GatewayContext.self)
-        router.add(middleware: ErrorMiddleware())
-        InferenceRoutes(control: control).add(to: router)
-        AdminRoutes(control: control).add(to: router)
-        TenantRoutes(tenants: control.tenants).add(to: router)
-        let responder = router.buildResponder()
-        try await serve(responder, address, admits: { await PeerCredentials.mayAdminister($0, group: group) }) { _ in
+        try await serve(administration, address, admits: { await PeerCredentials.mayAdminister($0, group: group) }) {
+            _ in
             if case .path(let path) = address {
                 if let group { chown(path, uid_t.max, group) }
                 chmod(path, group == nil ? 0o600 : 0o660)
             }
             await listening()
         }
+    }
+
+    /// All that there is.
+    private var administration: RouterResponder<GatewayContext> {
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: ErrorMiddleware())
+        InferenceRoutes(control: control).add(to: router)
+        AdminRoutes(control: control).add(to: router)
+        TenantRoutes(tenants: control.tenants).add(to: router)
+        return router.buildResponder()
     }
 
     private func serve(

@@ -21,13 +21,18 @@ enum Repair {
         if repair.damage != nil || !lost.isEmpty { aside = try repair.replace(keeping: whole) }
         let damage = repair.damage ?? (broken.isEmpty ? nil : "shards that it names are damaged or gone")
         let report = RepairReport(
-            damage: damage, saved: whole.map(\.name) + repair.tenants.map { "tenant \($0.name)" }, lost: lost,
-            aside: aside, closed: aside != nil && repair.closes ? RegistryRepair.closing : nil)
+            damage: damage, saved: saved(repair, whole), lost: lost, aside: aside,
+            closed: aside != nil && repair.closes ? RegistryRepair.closing : nil)
         let text =
             json ? String(decoding: try JSONEncoder().encode(report), as: UTF8.self) + "\n" : self.text(report, path)
         let bytes = Array(text.utf8)
         _ = write(STDOUT_FILENO, bytes, bytes.count)
         withExtendedLifetime(lock) {}
+    }
+
+    private static func saved(_ repair: RegistryRepair, _ models: [ModelRecord]) -> [String] {
+        models.map(\.name) + repair.tenants.map { "tenant \($0.name)" }
+            + repair.operatorKeys.map { "key \($0.key.id)" }
     }
 
     /// Models all of whose shards have the bytes that they are named after, and the others.
@@ -70,7 +75,7 @@ enum Repair {
     private static func text(_ report: RepairReport, _ path: String) -> String {
         guard let damage = report.damage else {
             return
-                "\(path) holds together, and so do the shards of its \(report.saved.count { !$0.hasPrefix("tenant ") }) models; nothing was changed\n"
+                "\(path) holds together, and so do the shards of its \(report.saved.count { !$0.contains(" ") }) models; nothing was changed\n"
         }
         var text = "found: \(damage)\n"
         for name in report.saved { text += "saved: \(name)\n" }

@@ -124,6 +124,7 @@ final class MemoryStore: RegistryStore {
         var nextFunction: UInt64 = 1
         var nextInstance: UInt64 = 1
         var tenants: [String: TenantRecord] = [:]
+        var operatorKeys: [OperatorKey] = []
         var failure: StoreError?
     }
     private let state = Mutex(State())
@@ -169,6 +170,13 @@ final class MemoryStore: RegistryStore {
     func write(_ tenant: TenantRecord) throws(StoreError) {
         if let failure = state.withLock({ $0.failure }) { throw failure }
         state.withLock { $0.tenants[tenant.name] = tenant }
+    }
+
+    func operatorKeys() throws(StoreError) -> [OperatorKey] { state.withLock { $0.operatorKeys } }
+
+    func write(_ keys: [OperatorKey]) throws(StoreError) {
+        if let failure = state.withLock({ $0.failure }) { throw failure }
+        state.withLock { $0.operatorKeys = keys }
     }
 
     func remove(tenant: String) throws(StoreError) -> Bool {

@@ -61,6 +61,74 @@ import Wire
         #expect(try again.caller(showing: nil) == .local)
     }
 
+    @Test("The operator's keys open what they were made for, and close the API to everybody without a key")
+    func operatorKeys() throws {
+        let store = MemoryStore()
+        let tenants = try tenants(store)
+        #expect(try tenants.access(showing: nil) == .models(.local))
+        let (admin, metrics) = (try tenants.createKey(.admin), try tenants.createKey(.metrics))
+        #expect(try tenants.access(showing: admin.key) == .keyed(.admin))
+        #expect(try tenants.access(showing: metrics.key) == .keyed(.metrics))
+        _ = try tenants.create("a", TenantLimits())
+        let other = try tenants.createKey(for: "a")
+        #expect(try tenants.access(showing: other.key) == .models(tenants.caller(showing: other.key)))
+        #expect(try tenants.caller(showing: other.key).name == "a")
+        _ = try tenants.remove("a")
+        // Without a tenant it stays closed, and refusals do not tell what a key would have opened.
+        var refusals: Set<String> = []
+        for wrong in [admin.id, admin.key + "x", String(metrics.key.dropLast()), other.key, "x"] {
+            let error = #expect(throws: ControlFailure.self) { try tenants.access(showing: wrong) }
+            #expect(error?.code == "unauthorized")
+            refusals.insert(error?.message ?? "")
+        }
+        #expect(refusals == [Tenants.wrongKey.message])
+        #expect(throws: ControlFailure.self) { try tenants.access(showing: nil) }
+        #expect(tenants.keys.map(\.role).count { $0 == .admin } == 1 && tenants.keys.allSatisfy { $0.tenant == nil })
+        #expect(tenants.keys.first { $0.id == admin.id }?.lastUsed == 1000)
+        #expect(try store.operatorKeys().contains { $0.key.lastUsed != nil } == false)
+        tenants.flush()
+        #expect(try store.operatorKeys().allSatisfy { $0.key.lastUsed == 1000 })
+        // After a restart it is the same; and revoked, both ways, it is open again.
+        let again = try self.tenants(store)
+        #expect(try again.access(showing: admin.key) == .keyed(.admin))
+        store.fail(with: StoreError(code: "disk_full", message: "full"))
+        #expect(#expect(throws: ControlFailure.self) { try again.revokeKey(admin.id) }?.code == "disk_full")
+        #expect(#expect(throws: ControlFailure.self) { try again.createKey(.admin) }?.code == "disk_full")
+        #expect(try again.access(showing: admin.key) == .keyed(.admin))
+        store.fail(with: nil)
+        #expect(try again.revokeKey(admin.id + "…").role == .admin)
+        #expect(throws: ControlFailure.self) { try again.access(showing: admin.key) }
+        #expect(try again.revokeKey(metrics.key).role == .metrics)
+        #expect(try again.access(showing: nil) == .models(.local))
+        #expect(try store.operatorKeys().isEmpty)
+    }
+
+    @Test("An operator's key from a backup is what it was, and what cannot be in one is refused")
+    func operatorBackup() throws {
+        let first = try tenants()
+        let key = try first.createKey(.admin)
+        _ = try first.access(showing: key.key)
+        let kept = try #require(first.operatorBackup.first)
+        let second = try tenants()
+        _ = try second.create("a", TenantLimits())
+        let other = try second.createKey(for: "a")
+        #expect(try second.restore(kept).role == .admin && second.restore(kept).id == key.id)
+        #expect(try second.access(showing: key.key) == .keyed(.admin) && second.operatorBackup == [kept])
+        for spoil in [
+            { $0.id = "other" }, { $0.hash = "ab" }, { $0.role = nil }, { $0.id = other.id },
+        ] as [(inout BackupIndex.Key) -> Void] {
+            var bad = kept
+            spoil(&bad)
+            #expect(
+                #expect(throws: ControlFailure.self) { try second.restore(bad) as KeyReport }?.code == "bad_request")
+        }
+        // Nor can a tenant have it.
+        var thief = try #require(second.backup.first)
+        thief.keys[0].id = key.id
+        #expect(#expect(throws: ControlFailure.self) { try second.restore(thief) }?.code == "bad_request")
+        #expect(try second.access(showing: key.key) == .keyed(.admin))
+    }
+
     @Test("When a key was used is seen at once, and after the end, too")
     func lastUse() throws {
         let store = MemoryStore()

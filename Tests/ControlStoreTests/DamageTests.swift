@@ -166,7 +166,8 @@ import Testing
                         ALTER TABLE models DROP COLUMN checksum;
                         DROP TABLE keys;
                         DROP TABLE tenants;
-                        DELETE FROM grdb_migrations WHERE identifier IN ('checksums of models', 'tenants and keys');
+                        DROP TABLE operator_keys;
+                        DELETE FROM grdb_migrations WHERE identifier != 'models, functions, counters';
                         PRAGMA user_version = 0;
                         """)
             }

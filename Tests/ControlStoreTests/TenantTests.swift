@@ -81,6 +81,56 @@ import Testing
         }
     }
 
+    private func operatorKey(_ id: String, _ role: OperatorRole) -> OperatorKey {
+        let hash = Array(id.utf8.suffix(1)) + [UInt8](repeating: 9, count: 31)
+        return OperatorKey(role: role, key: KeyRecord(id: id, hash: hash, createdAt: 3, lastUsed: 4))
+    }
+
+    @Test("The operator's keys are there after the registry was opened again")
+    func operatorKeys() throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let keys = [operatorKey("locum-a", .admin), operatorKey("locum-m", .metrics)]
+            let registry = try SQLiteRegistry(path: path)
+            #expect(try registry.operatorKeys().isEmpty)
+            try registry.write(keys)
+            registry.close()
+            let again = try SQLiteRegistry(path: path)
+            #expect(try again.operatorKeys() == keys)
+            try again.write([keys[1]])
+            #expect(try again.operatorKeys() == [keys[1]])
+            #expect(throws: StoreError.self) { try again.write([keys[1], keys[1]]) }
+            #expect(try again.operatorKeys() == [keys[1]])
+        }
+    }
+
+    @Test(
+        "An operator's key that was altered is refused; a repair saves the others, and closes the API where none is left",
+        arguments: [
+            ("UPDATE operator_keys SET role = 'admin' WHERE id = 'locum-m'", ["locum-m"], false),
+            ("UPDATE operator_keys SET hash = zeroblob(32) WHERE id = 'locum-a'", ["locum-a"], false),
+            ("UPDATE operator_keys SET created_at = 1", ["locum-a", "locum-m"], true),
+        ])
+    func alteredOperatorKey(_ sql: String, _ lost: [String], _ closes: Bool) throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let registry = try SQLiteRegistry(path: path)
+            let keys = [operatorKey("locum-a", .admin), operatorKey("locum-m", .metrics)]
+            try registry.write(keys)
+            try registry.queue.write { try $0.execute(sql: sql) }
+            registry.close()
+            let error = #expect(throws: StoreError.self) { try SQLiteRegistry(path: path) }
+            #expect(error?.code == "damaged" && error?.message.contains(lost[0]) == true)
+            let repair = try RegistryRepair(path: path)
+            #expect(repair.operatorKeys == keys.filter { !lost.contains($0.key.id) } && repair.closes == closes)
+            #expect(Set(repair.lost.map(\.model)) == Set(lost.map { "key \($0)" }))
+            _ = try repair.replace(keeping: [])
+            let repaired = try SQLiteRegistry(path: path)
+            #expect(try repaired.operatorKeys() == repair.operatorKeys)
+            #expect(try repaired.tenants().map(\.name) == (closes ? [RegistryRepair.closing] : []))
+        }
+    }
+
     @Test("A registry of before there were tenants gets their tables")
     func migrates() throws {
         try withFolder { folder in
@@ -90,14 +140,16 @@ import Testing
             try registry.queue.write { db in
                 try db.execute(
                     sql: """
-                        DROP TABLE keys; DROP TABLE tenants; PRAGMA user_version = 2;
-                        DELETE FROM grdb_migrations WHERE identifier = 'tenants and keys'
+                        DROP TABLE keys; DROP TABLE tenants; DROP TABLE operator_keys; PRAGMA user_version = 2;
+                        DELETE FROM grdb_migrations WHERE identifier IN ('tenants and keys', 'keys of the operator')
                         """)
             }
             registry.close()
             let again = try SQLiteRegistry(path: path)
             #expect(try again.tenants().isEmpty && again.models() == [model])
             try again.write(tenant("a"))
+            #expect(try again.operatorKeys().isEmpty)
+            try again.write([operatorKey("locum-a", .admin)])
         }
     }
 }

@@ -32,6 +32,17 @@ final class FakeTenants: TenantAdministration {
     }
     func remove(_ name: String) throws(ControlFailure) -> TenantReport { try report(name) }
     func createKey(for name: String) throws(ControlFailure) -> NewKey { NewKey(id: "locum-abc", key: "locum-abcdef") }
+    func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey {
+        NewKey(id: "locum-\(role)", key: "locum-\(role)-key")
+    }
+    var keys: [KeyReport] {
+        [KeyReport(OperatorKey(role: .admin, key: KeyRecord(id: "locum-adm", hash: [], createdAt: 1)))]
+    }
+    let restoredKeys = Mutex<[BackupIndex.Key]>([])
+    func restore(_ key: BackupIndex.Key) throws(ControlFailure) -> KeyReport {
+        restoredKeys.withLock { $0.append(key) }
+        return keys[0]
+    }
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
         KeyReport(KeyRecord(id: text, hash: [], createdAt: 1), tenant: "a")
     }
@@ -61,15 +72,18 @@ final class FakeControl: ControlService {
     var tenants: any TenantAdministration { administration }
     /// Keys that there are, and whose; none: everybody may ask.
     let keys = Mutex<[String: Caller]>([:])
+    /// The operator's, and what they open.
+    let operatorKeys = Mutex<[String: OperatorRole]>([:])
     let callers = Mutex<[Caller]>([])
-    func caller(showing key: String?) throws(ControlFailure) -> Caller {
-        let keys = keys.withLock { $0 }
-        if keys.isEmpty { return .local }
+    func access(showing key: String?) throws(ControlFailure) -> Access {
+        let (keys, operatorKeys) = (keys.withLock { $0 }, operatorKeys.withLock { $0 })
+        if let role = key.flatMap({ operatorKeys[$0] }) { return .keyed(role) }
+        if keys.isEmpty && operatorKeys.isEmpty { return .models(.local) }
         guard let key, let caller = keys[key] else {
-            throw ControlFailure(
-                code: "unauthorized", message: key == nil ? "no key was given" : "the key is not valid")
+            throw key == nil
+                ? ControlFailure(code: "unauthorized", message: "no key was given") : Tenants.wrongKey
         }
-        return caller
+        return .models(caller)
     }
     func allowance(of caller: Caller) -> TokenAllowance? {
         caller == .local ? nil : TokenAllowance(limit: 600, remaining: 590, reset: .milliseconds(1000))

@@ -36,6 +36,47 @@ import Testing
         #expect(try await get(gateway, "/v1/models", "Bearer l").contains(#""data":[]"#))
     }
 
+    @Test("An admin key opens what the socket serves; to all others there is nothing at those paths")
+    func operatorKeys() async throws {
+        let gateway = await RunningGateway()
+        let paths = [
+            "/admin/status", "/admin/models", "/admin/keys", "/admin/tenants", "/admin/backup", "/admin/instances",
+        ]
+        // Also where everybody may ask.
+        for path in paths { #expect(status(try await get(gateway, path, nil)) == 404) }
+        gateway.control.keys.withLock { $0 = ["k": .tenant("a")] }
+        gateway.control.operatorKeys.withLock { $0 = ["adm": .admin, "met": .metrics] }
+        func about(_ answer: String, _ path: String) -> String {
+            // But for the date.
+            answer.replacing(path, with: "PATH").split(separator: "\r\n").filter {
+                !$0.hasPrefix("Date") && !$0.hasPrefix("Content-Length")
+            }
+            .joined(separator: "\n")
+        }
+        for path in paths + ["/admin/status/", "//admin/status", "/%61dmin/status", "/admin", "/admin/"] {
+            let nothing = try await get(gateway, "/nowhere", "Bearer k")
+            #expect(about(try await get(gateway, path, "Bearer k"), path) == about(nothing, "/nowhere"), "\(path)")
+            let stranger = try await get(gateway, "/nowhere", "Bearer x")
+            for key in ["Bearer x", "Bearer met", "Bearer admin"] {
+                #expect(about(try await get(gateway, path, key), path) == about(stranger, "/nowhere"), "\(path) \(key)")
+            }
+        }
+        for path in paths { #expect(status(try await get(gateway, path, "Bearer adm")) == 200, "\(path)") }
+        #expect(status(try await get(gateway, "/nowhere", "Bearer adm")) == 404)
+        #expect(try await get(gateway, "/nowhere", "Bearer adm").contains(#""code":"unknown_path""#))
+        #expect(status(try await get(gateway, "/v1/models", "Bearer adm")) == 200)
+        #expect(status(try await get(gateway, "/v1/models", "Bearer met")) == 401)
+        let fields = "Content-Type: application/json\r\nAuthorization: Bearer "
+        let evict = #"{"target":"--all"}"#
+        #expect(status(try await gateway.post("/admin/evict", evict, headers: fields + "k\r\n")) == 404)
+        #expect(status(try await gateway.post("/admin/evict", evict, headers: fields + "met\r\n")) == 401)
+        #expect(gateway.control.evicted.withLock { $0.isEmpty })
+        #expect(status(try await gateway.post("/admin/evict", evict, headers: fields + "adm\r\n")) == 200)
+        #expect(gateway.control.evicted.withLock { $0 } == ["--all"])
+        _ = try await gateway.post("/v1/completions", #"{"model":"m","prompt":"x"}"#, headers: fields + "adm\r\n")
+        #expect(gateway.control.callers.withLock { $0 } == [.local])
+    }
+
     @Test("A request is its key's tenant's, and its answer says what is left of the tokens", arguments: [false, true])
     func headers(_ streams: Bool) async throws {
         let gateway = await RunningGateway()
@@ -114,6 +155,11 @@ import Testing
         #expect(try await ask("GET /admin/tenants").contains(#""waiting":2"#))
         #expect(try await ask("POST /admin/tenants/a/keys", "{}").contains(#""key":"locum-abcdef""#))
         #expect(try await ask("DELETE /admin/keys/locum%2Dabc").contains(#""id":"locum-abc""#))
+        #expect(try await ask("POST /admin/keys", #"{"role":"admin"}"#).contains(#""key":"locum-admin-key""#))
+        for wrong in ["{}", #"{"role":"root"}"#, #"{"role":1}"#, #"{"role":null}"#] {
+            #expect(status(try await ask("POST /admin/keys", wrong)) == 400, "\(wrong)")
+        }
+        #expect(try await ask("GET /admin/keys").contains(#""role":"admin""#))
         #expect(status(try await ask("DELETE /admin/tenants/a")) == 200)
         let hash = String(repeating: "ab", count: 32)
         let put = #"{"created_at":5,"limits":{"weight":2},"keys":[{"id":"locum-x","hash":"\#(hash)","created_at":6}]}"#
@@ -121,6 +167,12 @@ import Testing
         let key = KeyRecord(id: "locum-x", hash: [UInt8](repeating: 0xAB, count: 32), createdAt: 6)
         let record = TenantRecord(name: "a", limits: TenantLimits(weight: 2), createdAt: 5, keys: [key])
         #expect(control.administration.restored.withLock { $0.map(\.record) } == [record])
+        let kept = #"{"role":"metrics","hash":"\#(hash)","created_at":6}"#
+        #expect(status(try await ask("PUT /admin/keys/locum-x", kept)) == 200)
+        #expect(control.administration.restoredKeys.withLock { $0 } == [BackupIndex.Key(key, role: .metrics)])
+        for wrong in [#"{"role":"metrics"}"#, #"{"hash":"\#(hash)"}"#, #"{"role":"metrics","hash":"zz"}"#] {
+            #expect(status(try await ask("PUT /admin/keys/locum-x", wrong)) == 400, "\(wrong)")
+        }
         for wrong in [#"{"keys":[{"id":"x"}]}"#, #"{"keys":[{"id":"x","hash":"zz"}]}"#, #"{"limits":{"weight":0}}"#] {
             #expect(status(try await ask("PUT /admin/tenants/a", wrong)) == 400, "\(wrong)")
         }

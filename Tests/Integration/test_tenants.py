@@ -229,6 +229,62 @@ def test_wrong_use_is_said(box):
     assert raw(daemon, "/admin/tenants", client(daemon, "x").api_key)[0] == 401
 
 
+def test_an_operators_key_opens_administration_over_http_and_outlives_everything(data, tmp_path):
+    file = tmp_path / "backup.tar"
+    with Daemon(data, *OPTIONS) as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")
+        assert raw(daemon, "/v1/models")[0] == 200 and raw(daemon, "/admin/status")[0] == 404
+        admin = daemon.run("key", "create", "--admin").strip()
+        metrics = daemon.run("key", "create", "--metrics").strip()
+        # No tenant, and yet nobody gets in without a key.
+        for key in (None, "locum-nobodys", metrics):
+            assert {raw(daemon, path, key)[0] for path in ("/v1/models", "/admin/status", "/nowhere")} == {401}
+        assert json.loads(raw(daemon, "/admin/status", admin)[2])["models"] == 1
+        assert ask(client(daemon, admin)).usage.completion_tokens == 4
+        # All of it: a tenant and a key made from afar.
+        assert raw(daemon, "/admin/tenants", admin, {"name": "ada", "weight": 2})[0] == 200
+        ada = json.loads(raw(daemon, "/admin/tenants/ada/keys", admin, {"x": 1})[2])["key"]
+        assert ask(client(daemon, ada)).usage.completion_tokens == 4
+        assert raw(daemon, "/admin/status", ada)[0] == 404 and raw(daemon, "/nowhere", ada)[0] == 404
+        assert raw(daemon, "/admin/tenants", ada, {"name": "eve"})[0] == 404
+        assert [tenant["name"] for tenant in daemon.json("tenant", "list")] == ["ada"]
+        roles = {key["id"]: (key.get("tenant"), key.get("role")) for key in daemon.json("key", "list")}
+        assert roles == {admin[:14]: (None, "admin"), metrics[:14]: (None, "metrics"), ada[:14]: ("ada", None)}
+        text = daemon.run("key", "list")
+        assert "admin" in text and "metrics" in text and admin not in text
+        daemon.run("backup", str(file))
+        control = next(pid for pid in children(daemon.process.pid) if name_of(pid) == "locum-control")
+        os.kill(control, signal.SIGKILL)
+        wait_for(lambda: served(daemon, admin), 20, "an answer after control was killed")
+        for wrong in ((), ("ada", "--admin"), ("--admin", "--metrics")):
+            with pytest.raises(Failed) as error:
+                daemon.run("key", "create", *wrong)
+            assert error.value.code == 64
+    for held in (file, data / "registry.sqlite"):
+        assert all(key.encode() not in held.read_bytes() for key in (admin, metrics))
+    with Daemon(data, *OPTIONS) as daemon:
+        assert raw(daemon, "/admin/status", admin)[0] == 200
+        daemon.run("tenant", "rm", "ada")
+        assert "(an admin key)" in daemon.run("key", "revoke", admin[:14])
+        assert raw(daemon, "/admin/status", admin)[0] == 401
+        assert "need no key now" in daemon.run("key", "revoke", metrics[:14])
+        assert raw(daemon, "/v1/models")[0] == 200 and raw(daemon, "/admin/status", admin)[0] == 404
+    with Daemon(tmp_path / "other", *OPTIONS) as daemon:
+        assert "1 tenant, 2 operator's keys" in daemon.run("restore", str(file))
+        assert raw(daemon, "/v1/models")[0] == 200
+        assert f"restored {admin[:14]}… (an admin key)" in daemon.run("restore", str(file), "--tenants")
+        assert raw(daemon, "/admin/status", admin)[0] == 200 and raw(daemon, "/v1/models")[0] == 401
+    with sqlite3.connect(tmp_path / "other/registry.sqlite") as registry:
+        registry.execute("UPDATE operator_keys SET role = 'admin'")
+    registry.close()
+    done = subprocess.run(
+        [str(BIN / "locum"), "repair", "--data", str(tmp_path / "other"), "--json"],
+        capture_output=True, text=True, timeout=60)
+    report = json.loads(done.stdout)
+    assert [loss["model"] for loss in report["lost"]] == [f"key {metrics[:14]}"]
+    assert report["saved"] == ["nano", "tenant ada", f"key {admin[:14]}"]
+
+
 def test_tenants_outlive_everything(data):
     with Daemon(data, *OPTIONS) as daemon:
         daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")

@@ -14,13 +14,13 @@ struct Restore: ParsableCommand {
         abstract: "Deploy models from a backup, while Locum runs.",
         discussion: """
             A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
-            there already are not written again. With --tenants the same is done with tenants: keys that were revoked since
-            are valid again.
+            there already are not written again. With --tenants the same is done with tenants and the operator's keys: what
+            was revoked since is valid again.
             """)
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String
     @Argument(help: "Names of models; default: all that are in it.") var models: [String] = []
-    @Flag(help: "Also the tenants that are in it, with their keys.") var tenants = false
+    @Flag(help: "Also the tenants that are in it with their keys, and the operator's keys.") var tenants = false
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
@@ -43,15 +43,30 @@ struct Restore: ParsableCommand {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
                 }
             }
-            if tenants { try restore(index.tenants ?? []) }
+            if tenants { try restore(index.tenants ?? [], index.operatorKeys ?? []) }
             if json { return write(text: "[\(results.joined(separator: ","))]\n") }
-            if !tenants, let count = index.tenants?.count, count > 0 {
-                write(text: "left in the backup: \(count) \(count == 1 ? "tenant" : "tenants"), see --tenants\n")
+            let left = [
+                Self.count(index.tenants, "tenant", "tenants"),
+                Self.count(index.operatorKeys, "operator's key", "operator's keys"),
+            ].compactMap { $0 }
+            if !tenants, !left.isEmpty {
+                write(text: "left in the backup: \(left.joined(separator: ", ")), see --tenants\n")
             }
         }
     }
 
-    private func restore(_ tenants: [BackupIndex.Tenant]) throws {
+    private static func count(_ list: [some Any]?, _ one: String, _ many: String) -> String? {
+        guard let count = list?.count, count > 0 else { return nil }
+        return "\(count) \(count == 1 ? one : many)"
+    }
+
+    private func restore(_ tenants: [BackupIndex.Tenant], _ keys: [BackupIndex.Key]) throws {
+        for key in keys {
+            let answer = try daemon.client.request(
+                "PUT", "/admin/keys/" + Path.component(key.id), body: JSONEncoder().encode(key))
+            let restored = try JSONDecoder().decode(KeyReport.self, from: answer)
+            if !json { write(text: "restored \(restored.id)… \(restored.owner)\n") }
+        }
         for tenant in tenants {
             _ = try daemon.client.request(
                 "PUT", "/admin/tenants/" + Path.component(tenant.name), body: JSONEncoder().encode(tenant))

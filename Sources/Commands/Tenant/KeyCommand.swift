@@ -1,4 +1,4 @@
-// Keys that tenants show with their requests.
+// Keys that tenants, and the operator from afar, show with their requests.
 import ArgumentParser
 import ControlClient
 import FoundationEssentials
@@ -7,7 +7,7 @@ import Glibc
 
 struct KeyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "key", abstract: "Make, list and revoke tenants' keys.",
+        commandName: "key", abstract: "Make, list and revoke keys.",
         subcommands: [Create.self, List.self, Revoke.self])
 
     struct Create: ParsableCommand {
@@ -15,18 +15,30 @@ struct KeyCommand: ParsableCommand {
             abstract: "Make a key and print it.",
             discussion: """
                 The key is shown this once; Locum keeps only what it needs to recognise it. A client sends it as
-                `Authorization: Bearer KEY`, as OpenAI's do with api_key.
+                `Authorization: Bearer KEY`, as OpenAI's do with api_key. Without a tenant it is the operator's: --admin opens
+                over HTTP what this command uses (all models, /admin, /metrics), --metrics only GET /metrics. From the
+                first key on every request needs one.
                 """)
         @OptionGroup var daemon: DaemonOptions
-        @Argument(help: "Whose it is to be.") var tenant: String
+        @Argument(help: "Whose it is to be.") var tenant: String?
+        @Flag(help: "A key to administer with.") var admin = false
+        @Flag(help: "A key for Prometheus.") var metrics = false
         @Flag(help: "Print JSON.") var json = false
 
-        func validate() throws { try Name.check(tenant) }
+        private var role: OperatorRole? { admin ? .admin : metrics ? .metrics : nil }
+
+        func validate() throws {
+            guard [tenant != nil, admin, metrics].count(where: { $0 }) == 1 else {
+                throw ValidationError("name a tenant, or say --admin or --metrics: one of the three.")
+            }
+            if let tenant { try Name.check(tenant) }
+        }
 
         func run() throws {
             try reporting {
-                let answer = try daemon.client.request(
-                    "POST", "/admin/tenants/" + Path.component(tenant) + "/keys", body: Data("{}".utf8))
+                let path = tenant.map { "/admin/tenants/" + Path.component($0) + "/keys" } ?? "/admin/keys"
+                let body = try JSONEncoder().encode(["role": role])
+                let answer = try daemon.client.request("POST", path, body: body)
                 if json { return write(bytes: Array(answer)) }
                 // Alone, for $(locum key create …).
                 write(text: try JSONDecoder().decode(NewKey.self, from: answer).key + "\n")
@@ -50,7 +62,7 @@ struct KeyCommand: ParsableCommand {
                 } else {
                     keys = try daemon.client.get("/admin/keys")
                 }
-                keys.sort { ($0.tenant, $0.createdAt, $0.id) < ($1.tenant, $1.createdAt, $1.id) }
+                keys.sort { ($0.tenant ?? "", $0.createdAt, $0.id) < ($1.tenant ?? "", $1.createdAt, $1.id) }
                 write(
                     text: json
                         ? String(decoding: try JSONEncoder().encode(keys), as: UTF8.self) + "\n" : Keys.table(keys))
@@ -72,18 +84,27 @@ struct KeyCommand: ParsableCommand {
                 let answer = try daemon.client.request("DELETE", "/admin/keys/" + Path.component(key))
                 if json { return write(bytes: Array(answer)) }
                 let it = try JSONDecoder().decode(KeyReport.self, from: answer)
-                write(text: "revoked \(it.id)… of \(it.tenant)\n")
+                write(text: "revoked \(it.id)… \(it.owner)\(try Keys.opens(daemon) ? Keys.open : "")\n")
             }
         }
     }
 }
 
 enum Keys {
+    static let open = "; requests need no key now"
+
+    /// Whether there is neither a tenant nor a key any more, so that the HTTP API is open to everybody.
+    static func opens(_ daemon: DaemonOptions) throws -> Bool {
+        try daemon.client.get("/admin/tenants", as: [TenantReport].self).isEmpty
+            && daemon.client.get("/admin/keys", as: [KeyReport].self).isEmpty
+    }
+
     static func table(_ keys: [KeyReport]) -> String {
-        var table = Table(["KEY", "TENANT", "MADE", "LAST USED"])
+        var table = Table(["KEY", "TENANT", "ROLE", "MADE", "LAST USED"])
         for key in keys {
             table.add([
-                key.id + "…", key.tenant, Human.date(key.createdAt), key.lastUsed.map(Human.date) ?? "never",
+                key.id + "…", key.tenant ?? "-", key.role?.rawValue ?? "-", Human.date(key.createdAt),
+                key.lastUsed.map(Human.date) ?? "never",
             ])
         }
         return table.text

@@ -203,7 +203,7 @@ struct TenantCommand: ParsableCommand {
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove a tenant and its keys.",
-            discussion: "What it has under way is finished. Without any tenant, requests need no key again.")
+            discussion: "What it has under way is finished. Without any tenant or key, requests need no key again.")
         @OptionGroup var daemon: DaemonOptions
         @Argument(help: "Its name.") var name: String
         @Flag(help: "Print JSON.") var json = false
@@ -214,8 +214,7 @@ struct TenantCommand: ParsableCommand {
             try reporting {
                 let answer = try daemon.client.request("DELETE", "/admin/tenants/" + Path.component(name))
                 if json { return write(bytes: Array(answer)) }
-                let left = try daemon.client.get("/admin/tenants", as: [TenantReport].self)
-                write(text: "removed tenant \(name)\(left.isEmpty ? "; requests need no key now" : "")\n")
+                write(text: "removed tenant \(name)\(try Keys.opens(daemon) ? Keys.open : "")\n")
             }
         }
     }

@@ -1,5 +1,7 @@
 // Who may ask, and for how much. A key is looked up by its hash, so how long that takes says nothing of keys that there are.
-// Where there is no tenant everybody may ask for everything: then only the listener's address keeps strangers out.
+// Where there is neither a tenant nor a key everybody may ask for everything: then only the listener's address keeps
+// strangers out. The operator's keys close the API as tenants do: whoever makes one reckons with others who reach it, and one
+// rule for all keys cannot be got wrong.
 public import ControlStore
 public import FunctionModel
 public import Logging
@@ -29,6 +31,14 @@ public enum Caller: Sendable, Hashable {
     }
 }
 
+/// What a request may reach.
+public enum Access: Sendable, Hashable {
+    /// The models of this caller.
+    case models(Caller)
+    /// What the operator made a key for.
+    case keyed(OperatorRole)
+}
+
 /// How much of a tenant's tokens per minute is left.
 public struct TokenAllowance: Sendable, Equatable {
     public var limit: Int
@@ -48,7 +58,11 @@ public protocol TenantAdministration: Sendable {
     func set(_ name: String, _ edit: (inout TenantLimits) -> Void) throws(ControlFailure) -> TenantReport
     func remove(_ name: String) throws(ControlFailure) -> TenantReport
     func createKey(for name: String) throws(ControlFailure) -> NewKey
+    func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport
+    /// Of tenants and of the operator.
+    var keys: [KeyReport] { get }
+    func restore(_ key: BackupIndex.Key) throws(ControlFailure) -> KeyReport
     func restore(_ tenant: BackupIndex.Tenant) throws(ControlFailure) -> TenantReport
 }
 
@@ -73,6 +87,7 @@ public final class Tenants: TenantAdministration {
 
     private let state: Mutex<State>
     private let changes = Mutex(())
+    private let operatorKeys: OperatorKeys
     private let store: any RegistryStore
     private let logger: Logger
     private let now: @Sendable () -> Moment
@@ -92,30 +107,46 @@ public final class Tenants: TenantAdministration {
         for tenant in try store.tenants() { state.tenants[tenant.name] = tenant }
         state.index()
         self.state = Mutex(state)
+        operatorKeys = try OperatorKeys(store: store, date: date)
     }
 
     // MARK: Requests
 
-    /// Whose a request is that shows this key.
+    /// What a request may reach that shows this key.
+    /// - Throws: `ControlFailure` `unauthorized`.
+    public func access(showing key: String?) throws(ControlFailure) -> Access {
+        if let role = Self.hash(key).flatMap({ operatorKeys.role(of: $0) }) {
+            flushSoon()
+            return .keyed(role)
+        }
+        return .models(try caller(showing: key))
+    }
+
+    /// Whose a request for a model is that shows this key, which is none of the operator's.
     /// - Throws: `ControlFailure` `unauthorized`.
     public func caller(showing key: String?) throws(ControlFailure) -> Caller {
-        let hash = key.flatMap { $0.utf8.count <= AccessKey.longest ? AccessKey.hash($0) : nil }
+        let hash = Self.hash(key)
         let found: Caller? = state.withLock { state in
-            guard !state.tenants.isEmpty else { return .local }
+            guard !(state.tenants.isEmpty && operatorKeys.isEmpty) else { return .local }
             guard let hash, let owner = state.owners[hash] else { return nil }
             state.used[owner.tenant, default: [:]][owner.key] = date()
             return .tenant(owner.tenant, key: owner.key)
         }
-        guard let found else {
-            throw ControlFailure(
-                code: "unauthorized",
-                message: key == nil
-                    ? "no key was given; send it as the header 'Authorization: Bearer KEY'"
-                    : "the key is not valid; the operator of this box makes keys with `locum key create`")
-        }
+        guard let found else { throw key == nil ? Self.noKey : Self.wrongKey }
         if case .tenant = found { flushSoon() }
         return found
     }
+
+    private static func hash(_ key: String?) -> [UInt8]? {
+        key.flatMap { $0.utf8.count <= AccessKey.longest ? AccessKey.hash($0) : nil }
+    }
+
+    private static let noKey = ControlFailure(
+        code: "unauthorized", message: "no key was given; send it as the header 'Authorization: Bearer KEY'")
+    /// The same for every key that does not open what was asked for.
+    public static let wrongKey = ControlFailure(
+        code: "unauthorized",
+        message: "the key is not valid; the operator of this box makes keys with `locum key create`")
 
     /// Whether it may know of a model and use it.
     public func allows(_ caller: Caller, _ model: String) -> Bool {
@@ -233,6 +264,8 @@ public final class Tenants: TenantAdministration {
         }
     }
 
+    public var keys: [KeyReport] { reports.flatMap(\.keys) + operatorKeys.all.map(KeyReport.init) }
+
     /// - Throws: `ControlFailure` `not_found`.
     public func report(_ name: String) throws(ControlFailure) -> TenantReport {
         guard let report = reports.first(where: { $0.name == name }) else { throw unknown(name) }
@@ -292,37 +325,67 @@ public final class Tenants: TenantAdministration {
         return new
     }
 
+    /// Makes a key for the operator. From the first key on every request needs one.
+    /// - Throws: `ControlFailure` with a store's code.
+    public func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey { try operatorKeys.create(role) }
+
     /// Revokes a key by what is seen of it; the whole key will do as well.
     /// - Throws: `ControlFailure` `not_found`, or a store's code.
     public func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
         let seen = text.hasSuffix("…") ? String(text.dropLast()) : text
         let hash = AccessKey.hash(text)
-        let key: KeyReport? = state.withLock { state in
+        if let revoked = try operatorKeys.revoke(seen, hash: hash) { return revoked }
+        let found: (id: String, tenant: String)? = state.withLock { state in
             for tenant in state.tenants.values {
                 if let key = tenant.keys.first(where: { $0.id == seen || $0.hash == hash }) {
-                    return KeyReport(key, tenant: tenant.name)
+                    return (key.id, tenant.name)
                 }
             }
             return nil
         }
-        guard let key else {
+        guard let (id, owner) = found else {
             throw ControlFailure(
                 code: "not_found",
                 message: "no key is shown as \(seen.prefix(14)); `locum key list` says which there are")
         }
-        try change(key.tenant) { tenant throws(ControlFailure) in tenant?.keys.removeAll { $0.id == key.id } }
-        return key
+        var revoked: KeyRecord?
+        try change(owner) { tenant throws(ControlFailure) in
+            revoked = tenant?.keys.first { $0.id == id }
+            tenant?.keys.removeAll { $0.id == id }
+        }
+        // Somebody else was quicker.
+        guard let revoked else { throw unknown(owner) }
+        return KeyReport(revoked, tenant: owner)
     }
 
     var backup: [BackupIndex.Tenant] {
         state.withLock { $0.tenants.values.sorted { $0.name < $1.name }.map(BackupIndex.Tenant.init) }
     }
 
+    var operatorBackup: [BackupIndex.Key] { operatorKeys.all.map { BackupIndex.Key($0.key, role: $0.role) } }
+
+    /// Makes an operator's key what it was in a backup.
+    /// - Throws: `ControlFailure` `bad_request`, or a store's code.
+    public func restore(_ key: BackupIndex.Key) throws(ControlFailure) -> KeyReport {
+        let isTenants = reports.contains { $0.keys.contains { $0.id == key.id } }
+        guard let role = key.role, let record = key.record, AccessKey.isID(key.id), !isTenants else {
+            throw ControlFailure(
+                code: "bad_request",
+                message:
+                    "what is said of the key '\(key.id.prefix(100))' cannot be: its form, its hash, what it opens, or a "
+                    + "tenant's")
+        }
+        let restored = OperatorKey(role: role, key: record)
+        try operatorKeys.restore(restored)
+        return KeyReport(restored)
+    }
+
     /// Makes a tenant, and its keys, what it was in a backup.
     /// - Throws: `ControlFailure` `bad_request`, or a store's code: a key may be another tenant's by now.
     public func restore(_ tenant: BackupIndex.Tenant) throws(ControlFailure) -> TenantReport {
         guard ModelName.isValid(tenant.name), let record = tenant.record,
-            record.keys.allSatisfy({ AccessKey.isID($0.id) }), Set(record.keys.map(\.id)).count == record.keys.count
+            record.keys.allSatisfy({ AccessKey.isID($0.id) }), Set(record.keys.map(\.id)).count == record.keys.count,
+            Set(record.keys.map(\.id)).isDisjoint(with: operatorKeys.all.map(\.key.id))
         else {
             throw ControlFailure(
                 code: "bad_request",
@@ -337,6 +400,9 @@ public final class Tenants: TenantAdministration {
 
     /// Writes down when keys were used. For the end of the process, too.
     public func flush() {
+        do throws(ControlFailure) { try operatorKeys.flush() } catch {
+            logger.warning("when the operator's keys were used could not be written down: \(error)")
+        }
         let used = state.withLock { state in
             defer { state.used = [:] }
             return state.used

@@ -1,4 +1,4 @@
-// The administration API, on the unix socket only: what the CLI uses.
+// The administration API, on the unix socket and for admin keys: what the CLI uses.
 import ControlPlane
 import FoundationEssentials
 import FunctionModel

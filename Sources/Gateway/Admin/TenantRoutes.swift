@@ -1,4 +1,4 @@
-// Administration of tenants and keys, on the unix socket only.
+// Administration of tenants and keys, on the unix socket and for admin keys.
 import ControlPlane
 import FoundationEssentials
 import FunctionModel
@@ -41,10 +41,35 @@ struct TenantRoutes: Sendable {
         router.route(
             "/admin/tenants/:name/keys",
             [.post: { _, context in try AdminRoutes.json(tenants.createKey(for: try context.name("name"))) }])
-        router.route("/admin/keys", [.get: { _, _ in try AdminRoutes.json(tenants.reports.flatMap(\.keys)) }])
+        router.route(
+            "/admin/keys",
+            [
+                .get: { _, _ in try AdminRoutes.json(tenants.keys) },
+                .post: { request, context in
+                    let role = try Self.role(RequestFields(await request.jsonBody(context)))
+                    return try AdminRoutes.json(tenants.createKey(role))
+                },
+            ])
         router.route(
             "/admin/keys/:key",
-            [.delete: { _, context in try AdminRoutes.json(tenants.revokeKey(try context.name("key"))) }])
+            [
+                .put: { request, context in
+                    let fields = try RequestFields(await request.jsonBody(context))
+                    let key = try KeyRecord(fields, id: context.name("key"))
+                    return try AdminRoutes.json(tenants.restore(BackupIndex.Key(key, role: Self.role(fields))))
+                },
+                .delete: { _, context in try AdminRoutes.json(tenants.revokeKey(try context.name("key"))) },
+            ])
+    }
+
+    /// - Throws: `APIError` 400.
+    private static func role(_ fields: RequestFields) throws(APIError) -> OperatorRole {
+        let text = try fields.string("role") ?? ""
+        guard let role = OperatorRole(rawValue: text) else {
+            let known = OperatorRole.allCases.map(\.rawValue).joined(separator: " or ")
+            throw .badParameter("role", "'role' is '\(text.prefix(100))', it must be \(known)")
+        }
+        return role
     }
 
     /// What a request's members change. Null takes a limit away; what is absent stays.
@@ -108,16 +133,27 @@ extension BackupIndex.Tenant {
         if let value = fields["limits"] {
             try TenantRoutes.edit(RequestFields(value, path: "limits"))(&limits)
         }
-        let times: ClosedRange<Int64> = 0...Int64.max
         var keys: [KeyRecord] = []
         for key in try fields.objects("keys") ?? [] {
-            guard let id = try key.string("id"), let hash = try key.string("hash").flatMap(Hexadecimal.bytes) else {
+            guard let id = try key.string("id") else {
                 throw .badParameter(key.path, "'\(key.path)' needs an id and a hash")
             }
-            keys.append(KeyRecord(id: id, hash: hash, createdAt: try key.integer("created_at", in: times) ?? 0))
+            keys.append(try KeyRecord(key, id: id))
         }
         self.init(
             TenantRecord(
-                name: name, limits: limits, createdAt: try fields.integer("created_at", in: times) ?? 0, keys: keys))
+                name: name, limits: limits, createdAt: try fields.integer("created_at", in: 0...Int64.max) ?? 0,
+                keys: keys))
+    }
+}
+
+extension KeyRecord {
+    /// As `locum restore` sends it.
+    fileprivate init(_ fields: RequestFields, id: String) throws(APIError) {
+        guard let hash = try fields.string("hash").flatMap(Hexadecimal.bytes) else {
+            throw .badParameter(
+                fields.path.isEmpty ? "hash" : fields.path, "a key needs an id and its hash, in hexadecimal")
+        }
+        self.init(id: id, hash: hash, createdAt: try fields.integer("created_at", in: 0...Int64.max) ?? 0)
     }
 }

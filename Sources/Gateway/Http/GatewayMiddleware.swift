@@ -1,6 +1,7 @@
 // What holds for every request, around the routes: foreign pages are turned away, and every error, also those of
 // the framework, leaves in one form.
 import ControlPlane
+import FunctionModel
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -24,19 +25,29 @@ struct AccessMiddleware: RouterMiddleware {
     }
 }
 
-/// Finds out whose a request is, by the key in it.
+/// Finds out whose a request is, by the key in it. What only the operator may reach has a router of its own: for everybody
+/// else there is nothing at those paths, and no rule about paths that could be wrong.
 struct KeyMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
     let control: any ControlService
+    /// Everything, as the administration socket has it.
+    let administration: RouterResponder<GatewayContext>
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
         // Whether the daemon lives is no secret.
         if request.uri.path == "/health" { return try await next(request, context) }
-        var context = context
-        context.caller = try control.caller(showing: Self.key(request.headers[.authorization]))
-        return try await next(request, context)
+        switch try control.access(showing: Self.key(request.headers[.authorization])) {
+        case .models(let caller):
+            var context = context
+            context.caller = caller
+            return try await next(request, context)
+        case .keyed(.admin): return try await administration.respond(to: request, context: context)
+        case .keyed(.metrics):
+            // It opens nothing yet, and says so as a key that is none.
+            throw Tenants.wrongKey
+        }
     }
 
     /// The token of `Bearer TOKEN` (RFC 6750).
