@@ -35,7 +35,7 @@ extension Controller {
     }
 
     private func resolve(_ name: String) throws(ControlFailure) -> FunctionRecord {
-        guard let function = catalog.function(named: name) else { throw unknown("function", name) }
+        guard let function = catalog.resolve(name) else { throw unknown("function", name) }
         return function
     }
 

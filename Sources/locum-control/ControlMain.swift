@@ -97,8 +97,8 @@ enum ControlMain {
         }
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller, tenants: tenants, metering: metering) {
-            model throws(RouterUnavailable) in
-            try await InvokedRouter.acquire(model: model, path: invoke)
+            name throws(RouterUnavailable) in
+            try await InvokedRouter.acquire(name, path: invoke)
         }
         await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }

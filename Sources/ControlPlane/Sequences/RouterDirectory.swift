@@ -1,4 +1,4 @@
-// Routers by model: one link each, acquired when first needed, shared by all sequences, acquired again when it
+// Routers by name: one link each, acquired when first needed, shared by all sequences, acquired again when it
 // was lost. Acquiring starts the router when it is not running.
 public import Wire
 
@@ -29,7 +29,7 @@ public struct RouterUnavailable: Error, Sendable {
 }
 
 actor RouterDirectory {
-    typealias Connect = @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
+    typealias Connect = @Sendable (_ name: String) async throws(RouterUnavailable) -> any RouterAccess
 
     private enum Entry {
         case opening(Task<any RouterAccess, any Error>)
@@ -40,7 +40,7 @@ actor RouterDirectory {
 
     init(connect: @escaping Connect) { self.connect = connect }
 
-    /// The model's router.
+    /// A router.
     struct Found {
         let router: any RouterAccess
         /// It was linked already.
@@ -50,33 +50,33 @@ actor RouterDirectory {
     }
 
     /// - Throws: `RouterUnavailable`.
-    func router(_ model: String) async throws(RouterUnavailable) -> Found {
-        if case .open(let router) = entries[model], router.isOpen {
+    func router(_ name: String) async throws(RouterUnavailable) -> Found {
+        if case .open(let router) = entries[name], router.isOpen {
             return Found(router: router, warm: true, isFirst: false)
         }
         let task: Task<any RouterAccess, any Error>
         var isFirst = false
-        if case .opening(let running) = entries[model] {
+        if case .opening(let running) = entries[name] {
             task = running
         } else {
             // Not the caller's child: others may wait for it when the caller gives up.
-            task = Task { [connect] in try await connect(model) }
+            task = Task { [connect] in try await connect(name) }
             isFirst = true
-            entries[model] = .opening(task)
+            entries[name] = .opening(task)
         }
         do {
             let router = try await task.value
-            if case .opening(let current) = entries[model], current == task { entries[model] = .open(router) }
+            if case .opening(let current) = entries[name], current == task { entries[name] = .open(router) }
             return Found(router: router, warm: false, isFirst: isFirst)
         } catch {
-            if case .opening(let current) = entries[model], current == task { entries[model] = nil }
+            if case .opening(let current) = entries[name], current == task { entries[name] = nil }
             throw error as? RouterUnavailable ?? RouterUnavailable(code: "broken", message: "\(error)")
         }
     }
 
     /// The router takes no more sequences (lost, or it drains): the next one asks for another.
-    func discard(_ model: String, _ router: any RouterAccess) {
-        if case .open(let current) = entries[model], current === router { entries[model] = nil }
+    func discard(_ name: String, _ router: any RouterAccess) {
+        if case .open(let current) = entries[name], current === router { entries[name] = nil }
     }
 
     /// Lets go of links whose router is gone, so that an idle host keeps none.

@@ -185,6 +185,14 @@ public final class Tenants: TenantAdministration {
         return FairShare(weight: limits.weight, isBatch: limits.priority == .batch)
     }
 
+    /// The full name of the router function that runs its sequences.
+    func router(of model: String, for caller: Caller) -> String {
+        guard case .tenant(let name, _) = caller,
+            state.withLock({ $0.tenants[name]?.limits.router }) == .private
+        else { return "\(model)/router" }
+        return Catalog.routerName(model, for: name)
+    }
+
     /// Why it may begin nothing now: `unauthorized` or `rate_limited`.
     func refusal(of caller: Caller) -> ControlFailure? {
         guard case .tenant(let name, _) = caller else { return nil }
