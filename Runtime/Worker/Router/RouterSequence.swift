@@ -80,6 +80,8 @@ final class RouterSequence<Cache: AnyObject> {
     }
 
     var hasEnded: Bool { state == .ended }
+    /// Nothing was computed for it yet.
+    var isNew: Bool { computed == cached }
     /// All tokens, for the record.
     var length: Int { tokens.count }
     func isPrompt(_ position: Int) -> Bool { position < request.prompt.count }

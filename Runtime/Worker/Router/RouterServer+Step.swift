@@ -8,11 +8,10 @@ extension RouterServer {
     func step() {
         let runnable = sequences.filter(canStep)
         guard !runnable.isEmpty else { return }
-        let shares = StepPlan.shares(
-            runnable.map { StepPlan.Need(rows: $0.pending, logits: $0.wantsPromptLogits && $0.pending > 1) },
-            first: steps, besideAnswers: pace.rows)
+        let newcomer = wasExpress ? nil : newcomer(among: runnable)
+        wasExpress = newcomer != nil
+        let served = newcomer.map { [($0, min($0.pending, pace.expressRows))] } ?? plan(runnable)
         steps &+= 1
-        let served = zip(runnable, shares).filter { $0.1 > 0 }
         let watchers = callers.values.filter { $0.watch != nil && !$0.outbox.isFull }
         model.record(!watchers.isEmpty)
         let begun = locum_monotonic_ns()
@@ -26,7 +25,9 @@ extension RouterServer {
         }
         spend(served)
         let answers = served.count { $0.0.pending == 1 }
-        if answers > 0 {
+        if newcomer != nil {
+            pace.lent(locum_monotonic_ns() - begun)
+        } else if answers > 0 {
             pace.took(locum_monotonic_ns() - begun, promptRows: served.reduce(0) { $0 + $1.1 } - answers)
         }
         if !watchers.isEmpty { tellRoutes(served, watchers) }
@@ -41,6 +42,23 @@ extension RouterServer {
         }
         meter.touch()
         removeEnded()
+    }
+
+    private func plan(_ runnable: [Sequence]) -> [(Sequence, Int)] {
+        let shares = StepPlan.shares(
+            runnable.map { StepPlan.Need(rows: $0.pending, logits: $0.wantsPromptLogits && $0.pending > 1) },
+            first: steps, besideAnswers: pace.rows)
+        return zip(runnable, shares).filter { $0.1 > 0 }
+    }
+
+    /// A sequence that has just come, of somebody who has no other here while others have: its first rows go first, in a step
+    /// of their own. Every other step is everybody's.
+    private func newcomer(among runnable: [Sequence]) -> Sequence? {
+        runnable.first { one in
+            one.isNew && one.pending > 1 && !one.wantsPromptLogits
+                && sequences.allSatisfy { $0 === one || $0.owner != one.owner }
+                && runnable.contains { $0.owner != one.owner && !$0.isNew }
+        }
     }
 
     /// Books what a pass has cost, for each sequence, and tells callers of it now and then.

@@ -58,7 +58,10 @@ public final class Sequences: Sendable {
             use: UsageKey(tenant: caller.name, model: model, key: caller.key))
         let gate = gates.withLock { gates in
             let settings = controller.settings
-            let gate = gates[ask.router] ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue)
+            let gate =
+                gates[ask.router]
+                ?? SequenceGate(
+                    atOnce: settings.sequences, queue: settings.queue, spare: settings.sequences)
             gates[ask.router] = gate
             return gate
         }

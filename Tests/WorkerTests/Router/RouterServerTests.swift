@@ -257,6 +257,40 @@ struct RouterServerTests {
         }
     }
 
+    @Test(
+        "Who comes anew while others have answers under way is computed first and alone, once; the others go on after it"
+    )
+    func newcomers() throws {
+        let bench = try RouterBench(context: 1024)
+        let caller = try bench.caller()
+        func ask(_ number: UInt64, rows: Int, owner: UInt64) throws {
+            var spec = spec(prompt(Int(number), rows), 300)
+            spec.owner = owner
+            try caller.start(number, spec)
+        }
+        for number in 1...4 { try ask(UInt64(number), rows: 5, owner: 1) }
+        bench.turn(6)
+        bench.model.steps = []
+        try ask(5, rows: 40, owner: 2)
+        try ask(6, rows: 40, owner: 3)
+        bench.turn(4)
+        // Each of the two alone, with everybody's step between them; then all answers together.
+        #expect(bench.model.steps == [40, 5, 40, 6] || bench.model.steps == [40, 4 + 1, 40, 4 + 2])
+        bench.model.steps = []
+        // A second one of the same owner is no newcomer, nor is anybody where all are one's own.
+        try ask(7, rows: 40, owner: 2)
+        bench.turn(1)
+        #expect(bench.model.steps.first != 40)
+        let alone = try RouterBench(context: 1024)
+        let other = try alone.caller()
+        try other.start(1, spec(prompt(1, 5), 300))
+        alone.turn(4)
+        alone.model.steps = []
+        try other.start(2, spec(prompt(2, 40), 300))
+        alone.turn(1)
+        #expect(alone.model.steps.first != 40)
+    }
+
     @Test("More sequences than allowed are refused as busy, not queued")
     func busy() throws {
         let bench = try RouterBench(sequences: 2)
