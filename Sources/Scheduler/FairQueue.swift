@@ -49,6 +49,9 @@ public struct FairQueue: Sendable {
     /// - Parameter places: tickets that run at once.
     public init(places: Int) { self.places = max(1, places) }
 
+    /// Tickets of a tenant that run.
+    public func running(of tenant: String) -> Int { accounts[tenant]?.running ?? 0 }
+
     /// A ticket wants to run.
     /// - Returns: whether it does; otherwise it waits.
     public mutating func enter(_ ticket: UInt64, of tenant: String, _ share: FairShare, now: Duration) -> Bool {

@@ -4,6 +4,7 @@ import ControlPlane
 import FunctionModel
 import Glibc
 import Logging
+import Observability
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -116,6 +117,7 @@ final class FakeControl: ControlService {
                 budgetBytes: 5, usedBytes: 4, residentShardBytes: 2, privateBytes: 1, kvBytes: 1),
             sandbox: ["seccomp": "yes"])
     }
+    func metrics() async -> [MetricFamily] { [MetricFamily(.gauge, "locum_fake", "Of control.", 1)] }
     func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: []) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
 

@@ -14,7 +14,7 @@ public enum Caller: Sendable, Hashable {
     case local
     case tenant(String)
 
-    var name: String {
+    public var name: String {
         switch self {
         // No tenant's name.
         case .local: ""
