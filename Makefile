@@ -14,6 +14,8 @@ FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
 # llama.cpp for comparison, built from PyPI's source.
 PEER := build/peer
+# Prometheus with promtool, for a test.
+PROMETHEUS := build/prometheus
 
 .PHONY: help deps build debug test test-kernels test-sandbox test-vm test-all demo bench bench-memory bench-peer fuzz install deb clean
 
@@ -37,7 +39,13 @@ $(VENV)/.done: Tests/requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r Tests/requirements.txt
 	@touch $@
 
-test: debug $(VENV)/.done ## Unit tests, then the whole machine: processes, sandbox, references, openai client
+# Unpacked, not installed: the package would start a service. What fails here is said by the tests that are skipped for it.
+$(PROMETHEUS)/.done:
+	@mkdir -p $(PROMETHEUS)
+	-@cd $(PROMETHEUS) && apt-get download -qq -o APT::Sandbox::User=$$(id -un) prometheus && dpkg-deb -x prometheus_*.deb . \
+		&& rm prometheus_*.deb && touch .done
+
+test: debug $(VENV)/.done $(PROMETHEUS)/.done ## Unit tests, then the whole machine: processes, sandbox, references, openai client
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --skip '^GatewayTests\.'
 	@# The gateway's deadlines are real time, so its suites run without others beside them.
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build $(FLAGS) --filter '^GatewayTests\.'
@@ -91,6 +99,7 @@ install: build ## Install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/locum $(DESTDIR)$(PREFIX)/share/locum/models
 	for p in $(filter-out locum-eval locum-bench locum-testmodel,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/bin/; done
 	cp -r Runtime/Models/tales-moe $(DESTDIR)$(PREFIX)/share/locum/models/
+	cp -r Deploy/prometheus Deploy/grafana $(DESTDIR)$(PREFIX)/share/locum/
 
 deb: build ## A Debian package in build/, looked at by lintian
 	Deploy/make-deb bin .build

@@ -91,6 +91,7 @@ let package = Package(
         trusted("Systemd", ["CSystemd"]),
         trusted("Settings", ["CLibYAML", "Syscall"]),
         trusted("Scheduler"),
+        trusted("Observability"),
         trusted("FunctionModel", ["Scheduler"]),
         trusted(
             "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
@@ -106,13 +107,16 @@ let package = Package(
         trusted(
             "ControlPlane",
             [
-                "Scheduler", "FunctionModel", "ControlStore", "Wire", "Link", "Syscall", crypto, nioCore, nioPosix,
-                logging,
+                "Scheduler", "FunctionModel", "ControlStore", "Observability", "Wire", "Link", "Syscall", crypto,
+                nioCore,
+                nioPosix, logging,
             ]),
         trusted(
             "Gateway",
             [
-                "FunctionModel", "ControlPlane", "Wire", hummingbird, hummingbirdCore, httpTypes, nioCore, nioHTTP,
+                "FunctionModel", "ControlPlane", "Observability", "Wire", hummingbird, hummingbirdCore, httpTypes,
+                nioCore,
+                nioHTTP,
                 nioPosix, logging,
             ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
@@ -156,18 +160,24 @@ let package = Package(
         .testTarget(
             name: "SchedulerTests", dependencies: ["Scheduler", "SeededRandom"], exclude: ["Traces"],
             swiftSettings: strict),
+        tests("ObservabilityTests", ["Observability", "SeededRandom"]),
         tests("ShardStoreTests", ["ShardStore", "Syscall"]),
         tests("ControlStoreTests", ["ControlStore", "FunctionModel", "SeededRandom", grdb]),
         tests(
             "ControlPlaneTests",
             [
-                "ControlPlane", "ControlStore", "FunctionModel", "Scheduler", "SeededRandom", "Wire", "Syscall",
+                "ControlPlane", "ControlStore", "FunctionModel", "Observability", "Scheduler", "SeededRandom", "Wire",
+                "Syscall",
                 nioCore,
                 nioEmbedded, logging,
             ]),
         tests(
             "GatewayTests",
-            ["Gateway", "ControlPlane", "FunctionModel", "Syscall", "Wire", httpTypes, nioCore, nioPosix, logging]),
+            [
+                "Gateway", "ControlPlane", "FunctionModel", "Observability", "Syscall", "Wire", httpTypes, nioCore,
+                nioPosix,
+                logging,
+            ]),
         tests(
             "NodeAgentTests",
             ["NodeAgent", "CLinux", "Link", "Sandbox", "SeededRandom", "ShardStore", "Syscall", "Wire"]),

@@ -1,5 +1,6 @@
 // Control as its callers see it, HTTP in particular. A protocol, so that the gateway is tested without a node.
 public import FunctionModel
+public import Observability
 public import Wire
 
 /// All that can be asked of control.
@@ -30,6 +31,8 @@ public protocol ControlService: Sendable {
     func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>]
+    /// What control counts and how things stand, for Prometheus.
+    func metrics() async -> [MetricFamily]
     /// Administration of tenants and keys; see `Tenants`.
     var tenants: any TenantAdministration { get }
 }
@@ -73,6 +76,24 @@ public struct LocalControl: ControlService {
         try await metering.rows(tenant: tenant, from: from, to: to)
     }
     public func backup() async -> BackupIndex { await controller.backup(all.backup, all.operatorBackup) }
+    public func metrics() async -> [MetricFamily] {
+        var loads = sequences.loads
+        for tenant in all.reports where loads[tenant.name] == nil { loads[tenant.name] = (0, 0) }
+        if loads[""] == nil { loads[""] = (0, 0) }
+        let names = loads.keys.sorted()
+        var rows = names.prefix(Self.mostTenants).map { ($0, loads[$0]?.active ?? 0, loads[$0]?.waiting ?? 0) }
+        let rest = names.dropFirst(Self.mostTenants).compactMap { loads[$0] }
+        if !rest.isEmpty {
+            rows.append(
+                (
+                    LabelledValues<Double>.other, rest.reduce(0) { $0 + $1.active },
+                    rest.reduce(0) { $0 + $1.waiting }
+                ))
+        }
+        return await controller.metrics(sequences: rows)
+    }
+    /// Tenants that are told apart in gauges.
+    private static let mostTenants = 200
     public func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>] {

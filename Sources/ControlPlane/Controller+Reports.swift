@@ -133,13 +133,12 @@ extension Controller {
         var (node, features): (String, [Feature]) = ("", [])
         if case .up(_, let name, let list) = session { (node, features) = (name, list) }
         features.append(Feature(name: "locum-control", state: settings.confinement))
-        let running = table.all.reduce(UInt64(0)) { $0 + ($1.usage?.invocations ?? 0) }
         return StatusReport(
             version: settings.version, node: node, nodeConnected: isUp,
             uptimeSeconds: ((now() - started) / .milliseconds(1)).rounded() / 1000, models: catalog.models.count,
             instances: table.count, sequencesActive: active, sequencesQueued: queued, coldStarts: statistics.coldStarts,
             warmAcquisitions: statistics.warmAcquisitions + Int(clamping: statistics.warmAtNode),
-            invocations: Int(clamping: statistics.endedInvocations + running), evictions: statistics.evictions,
+            invocations: Int(clamping: countInvocations()), evictions: statistics.evictions,
             crashes: statistics.crashes, coldStartMicroseconds: statistics.expertColdStart.percentiles,
             routerColdStartMicroseconds: statistics.routerColdStart.percentiles, memory: MemoryReport(memory),
             sandbox: Dictionary(features.map { ($0.name, $0.state) }, uniquingKeysWith: { first, _ in first }))

@@ -21,6 +21,7 @@ extension Controller {
         statistics.endedInvocations += table.all.reduce(0) { $0 + ($1.usage?.invocations ?? 0) }
         statistics.warmAcquisitions += Int(clamping: statistics.warmAtNode)
         statistics.warmAtNode = 0
+        predictionTotals.nodeEnded()
         table.removeAll()
         _ = catalog.dropRetired(except: [])
         deployments = [:]
@@ -63,7 +64,9 @@ extension Controller {
             verifications.removeValue(forKey: request)?.resume(returning: (intact, message))
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
         case .memory(let usage): memory = usage
-        case .predictions(let usage): predictions = usage
+        case .predictions(let usage):
+            predictions = usage
+            predictionTotals.note(usage)
         case .faulty(let instance):
             if let function = table[instance]?.function.id { faulty.insert(function) }
         case .superfluous(let instances): order(instances, grace: settings.replaceGrace)

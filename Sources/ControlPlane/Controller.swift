@@ -72,6 +72,7 @@ public actor Controller {
     /// As node last reported.
     var memory = MemoryUsage()
     var predictions: [PredictionUsage] = []
+    var predictionTotals = PredictionTotals()
     /// Numbers reserved in the store and not given out yet.
     var instanceNumbers: Range<UInt64> = 0..<0
     /// Options of the imports that node runs now.

@@ -11,6 +11,7 @@ public import NIOCore
 /// The HTTP side of a control plane.
 public struct Gateway: Sendable {
     public let requests = RequestsUnderWay()
+    private let metrics = RequestMetrics()
     private let control: any ControlService
     private let group: any EventLoopGroup
     private let limits: ConnectionLimits
@@ -33,10 +34,13 @@ public struct Gateway: Sendable {
         _ address: ListenAddress, listening: @escaping @Sendable (SocketAddress?) async -> Void
     ) async throws {
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: ErrorMiddleware())
+        router.add(middleware: ErrorMiddleware(metrics: metrics))
         router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host)))
-        router.add(middleware: KeyMiddleware(control: control, administration: administration))
-        InferenceRoutes(control: control).add(to: router)
+        router.add(
+            middleware: KeyMiddleware(
+                control: control, administration: administration,
+                metrics: MetricsRoute(control: control, metrics: metrics)))
+        InferenceRoutes(control: control, metrics: metrics).add(to: router)
         try await serve(router.buildResponder(), address, admits: { _ in true }) { channel in
             await listening(channel.localAddress)
         }
@@ -62,8 +66,9 @@ public struct Gateway: Sendable {
     /// All that there is.
     private var administration: RouterResponder<GatewayContext> {
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: ErrorMiddleware())
-        InferenceRoutes(control: control).add(to: router)
+        router.add(middleware: ErrorMiddleware(metrics: metrics))
+        InferenceRoutes(control: control, metrics: metrics).add(to: router)
+        MetricsRoute(control: control, metrics: metrics).add(to: router)
         AdminRoutes(control: control).add(to: router)
         TenantRoutes(tenants: control.tenants).add(to: router)
         return router.buildResponder()
@@ -74,21 +79,25 @@ public struct Gateway: Sendable {
         admits: @escaping @Sendable (any Channel) async -> Bool,
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
-        let (limits, logger, requests) = (limits, logger, requests)
+        let (limits, logger, requests, metrics) = (limits, logger, requests, metrics)
         let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
         let connection = HTTP1Channel(
             responder: { request, writer, channel in
                 let isServed = requests.begin()
                 defer { if isServed { requests.end() } }
                 var response: Response
+                var caller = Caller.local
                 if !isServed {
                     response = APIError.ending.response
                 } else if await admits(channel) {
                     let source = ApplicationRequestContextSource(channel: channel, logger: logger)
-                    response = try await responder.respond(to: request, context: GatewayContext(source: source))
+                    let context = GatewayContext(source: source)
+                    response = try await responder.respond(to: request, context: context)
+                    caller = context.caller
                 } else {
                     response = APIError.notAdmitted.response
                 }
+                metrics.answered(response.status.code, caller)
                 response.headers[.date] = Self.date()
                 try await writer.write(response: response.head, body: response.body)
             },

@@ -53,6 +53,9 @@ public struct FairQueue: Sendable {
     ///   - spare: as many more may, of tenants that have none running and have had less than others lately.
     public init(places: Int, spare: Int = 0) { (self.places, self.spare) = (max(1, places), spare) }
 
+    /// Tickets of a tenant that run.
+    public func running(of tenant: String) -> Int { accounts[tenant]?.running ?? 0 }
+
     /// A ticket wants to run.
     /// - Returns: whether it does; otherwise it waits.
     public mutating func enter(_ ticket: UInt64, of tenant: String, _ share: FairShare, now: Duration) -> Bool {

@@ -4,6 +4,7 @@ import ControlPlane
 import FunctionModel
 import Glibc
 import Logging
+import Observability
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -124,6 +125,7 @@ final class FakeControl: ControlService {
         (counts.requests, counts.expertMicroseconds, counts.kilobyteMilliseconds) = (1, 2500, 1_234_567)
         return [UsageRow(UsageKey(tenant: "a", model: "m", key: "locum-12345678"), counts)]
     }
+    func metrics() async -> [MetricFamily] { [MetricFamily(.gauge, "locum_fake", "Of control.", 1)] }
     func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: []) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
 

@@ -1,6 +1,7 @@
 // What `locum status` counts since control started. Distributions keep the latest values only: bounded memory,
 // and what a person wants to know is how it is now.
 import FunctionModel
+import Observability
 
 /// The latest values of a quantity.
 public struct Distribution: Sendable {
@@ -38,15 +39,24 @@ struct Statistics: Sendable {
     var warmAtNode: UInt64 = 0
     /// Calls that ended instances answered.
     var endedInvocations: UInt64 = 0
+    /// All that was ever said of calls.
+    var invocations: UInt64 = 0
     var evictions = 0
     var crashes = 0
     var expertColdStart = Distribution()
     var routerColdStart = Distribution()
+    /// The same since control began, in seconds.
+    var expertColdStarts = Histogram.seconds
+    var routerColdStarts = Histogram.seconds
 
     mutating func coldStart(of instance: Instance, microseconds: UInt32) {
         switch instance.function.runtime {
-        case .expert: expertColdStart.add(microseconds)
-        case .router: routerColdStart.add(microseconds)
+        case .expert:
+            expertColdStart.add(microseconds)
+            expertColdStarts.observe(Double(microseconds) / 1e6)
+        case .router:
+            routerColdStart.add(microseconds)
+            routerColdStarts.observe(Double(microseconds) / 1e6)
         }
     }
 }

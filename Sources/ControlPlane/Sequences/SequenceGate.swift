@@ -42,6 +42,17 @@ final class SequenceGate: Sendable {
         }
     }
 
+    /// The same of each tenant that has any.
+    var loads: [String: (active: Int, waiting: Int)] {
+        state.withLock { state in
+            Dictionary(
+                uniqueKeysWithValues: state.places.map { tenant, places in
+                    let running = state.queue.running(of: tenant)
+                    return (tenant, (running, places - running))
+                })
+        }
+    }
+
     /// Sequences of a tenant that run or wait.
     func places(of tenant: String) -> Int { state.withLock { $0.places[tenant] ?? 0 } }
 

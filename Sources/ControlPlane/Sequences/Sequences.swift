@@ -41,6 +41,15 @@ public final class Sequences: Sendable {
         gates.withLock { $0.values.reduce((0, 0)) { ($0.0 + $1.load.active, $0.1 + $1.load.waiting) } }
     }
 
+    /// The same of each tenant that has any.
+    public var loads: [String: (active: Int, waiting: Int)] {
+        gates.withLock { gates in
+            gates.values.reduce(into: [:]) { sums, gate in
+                sums.merge(gate.loads) { ($0.active + $1.active, $0.waiting + $1.waiting) }
+            }
+        }
+    }
+
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
     /// - Throws: `ControlFailure` `not_found`, `queue_full`, `rate_limited`.

@@ -15,7 +15,7 @@ public enum Caller: Sendable, Hashable {
     /// A tenant, and how the key begins that it has shown.
     case tenant(String, key: String = "")
 
-    var name: String {
+    public var name: String {
         switch self {
         // No tenant's name.
         case .local: ""

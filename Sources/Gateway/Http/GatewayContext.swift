@@ -2,14 +2,25 @@
 import ControlPlane
 import Hummingbird
 import NIOCore
+import Synchronization
+
+/// Whose a request is, once that is known.
+private final class RequestOrigin: Sendable {
+    let caller = Mutex(Caller.local)
+}
 
 /// The context of the gateway's routes.
 struct GatewayContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
     let body = BodyState()
-    /// Whose the request is; a key says so.
-    var caller = Caller.local
+    private let origin = RequestOrigin()
+
+    /// Whose the request is; a key says so. The same in all copies.
+    var caller: Caller {
+        get { origin.caller.withLock { $0 } }
+        nonmutating set { origin.caller.withLock { $0 = newValue } }
+    }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)

@@ -32,22 +32,35 @@ struct KeyMiddleware: RouterMiddleware {
     let control: any ControlService
     /// Everything, as the administration socket has it.
     let administration: RouterResponder<GatewayContext>
+    let metrics: MetricsRoute
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
         // Whether the daemon lives is no secret.
         if request.uri.path == "/health" { return try await next(request, context) }
-        switch try control.access(showing: Self.key(request.headers[.authorization])) {
+        let key = Self.key(request.headers[.authorization])
+        switch try access(key) {
+        case .models(.local) where MetricsRoute.isAsked(request) && MetricsRoute.isLocal(context.channel):
+            return await metrics.response()
         case .models(let caller):
-            var context = context
             context.caller = caller
             return try await next(request, context)
         case .keyed(.admin): return try await administration.respond(to: request, context: context)
         case .keyed(.metrics):
-            // It opens nothing yet, and says so as a key that is none.
-            throw Tenants.wrongKey
+            // Shown for anything else it is no key.
+            guard MetricsRoute.isAsked(request) else { throw refused(Tenants.wrongKey, key) }
+            return await metrics.response()
         }
+    }
+
+    private func access(_ key: String?) throws -> Access {
+        do throws(ControlFailure) { return try control.access(showing: key) } catch { throw refused(error, key) }
+    }
+
+    private func refused(_ failure: ControlFailure, _ key: String?) -> ControlFailure {
+        metrics.metrics.refusedKey(isMissing: key == nil)
+        return failure
     }
 
     /// The token of `Bearer TOKEN` (RFC 6750).
@@ -63,6 +76,7 @@ struct KeyMiddleware: RouterMiddleware {
 /// Turns errors into responses.
 struct ErrorMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
+    let metrics: RequestMetrics
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
@@ -72,16 +86,17 @@ struct ErrorMiddleware: RouterMiddleware {
         } catch {
             let isStranger = (error as? ControlFailure)?.code == "unauthorized"
             await request.discardBody(context, most: isStranger ? Request.longestOfStranger : Request.longestDiscarded)
-            return Self.response(to: error, request, context)
+            return response(to: error, request, context)
         }
     }
 
-    private static func response(to error: any Error, _ request: Request, _ context: Context) -> Response {
+    private func response(to error: any Error, _ request: Request, _ context: Context) -> Response {
         switch error {
         case let error as APIError:
+            if error.status == .tooManyRequests { metrics.refused(error.code ?? "other", context.caller) }
             return error.response
         case let error as ControlFailure:
-            return APIError(error).response
+            return response(to: APIError(error), request, context)
         case let error as HTTPError where error.status == .notFound:
             let path = String(request.uri.path.prefix(200))
             return APIError(status: .notFound, message: "there is nothing at \(path)", code: "unknown_path").response

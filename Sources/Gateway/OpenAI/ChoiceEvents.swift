@@ -7,14 +7,19 @@ final class ChoiceEvents: Sendable {
     let events: AsyncStream<Element>
     private let task: Task<Void, Never>
 
-    init(_ streams: [AsyncStream<RouterEvent>]) {
+    /// - Parameter meter: counts each of them.
+    init(_ streams: [AsyncStream<RouterEvent>], _ meter: SequenceMeter) {
         let (events, sink) = AsyncStream<Element>.makeStream()
         self.events = events
         task = Task {
             await withTaskGroup(of: Void.self) { group in
                 for (index, stream) in streams.enumerated() {
                     group.addTask {
-                        for await event in stream { sink.yield((index, event)) }
+                        var meter = meter
+                        for await event in stream {
+                            meter.note(event)
+                            sink.yield((index, event))
+                        }
                     }
                 }
             }

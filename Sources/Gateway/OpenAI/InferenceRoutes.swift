@@ -10,6 +10,7 @@ import Wire
 /// OpenAI's API on the control plane.
 struct InferenceRoutes: Sendable {
     let control: any ControlService
+    let metrics: RequestMetrics
 
     func add(to router: Router<GatewayContext>) {
         router.route("/health", [.get: { _, _ in .json(["status": "ok"]) }])
@@ -74,7 +75,8 @@ struct InferenceRoutes: Sendable {
         _ context: GatewayContext
     ) async throws -> Response {
         guard let watch = await context.watchClient() else { throw APIError.clientGone }
-        let choices = ChoiceEvents(try await control.generate(common.model, specs, for: context.caller))
+        let meter = SequenceMeter(metrics, context.caller, model: common.model)
+        let choices = ChoiceEvents(try await control.generate(common.model, specs, for: context.caller), meter)
         watch.onLeave { choices.cancel() }
         guard common.stream else {
             defer { watch.clear() }
