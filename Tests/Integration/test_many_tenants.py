@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
-from daemon import NANO, Daemon, figure
+from daemon import NANO, TALES, Daemon, figure
 from wire import Wire, request
 
 KEYS = 5
@@ -201,3 +201,18 @@ def test_a_hundred_tenants(data):
             assert first < 1000 and last < 1000
             # What each tenant and key added would be a hundred times, five hundred times as much.
             assert last < 1.5 * first + 100
+
+def test_who_finds_a_model_asleep_does_not_pay_for_its_start(data):
+    """The first requests hold their places while the model's processes are started. That is nobody's time: these tenants go on
+    as the others do."""
+    with Daemon(data, "--idle-timeout", "300s", "--threads", "2") as daemon:
+        daemon.deploy(TALES, "--name", "nano")
+        tenants = [make(daemon, f"tenant-{n}", Kind(60, {}, 1, 12)) for n in range(60)]
+        asyncio.run(load(daemon, tenants, daemon.daemons()["locum-control"]))
+        # All wait for the start with their first request.
+        longest = [max(tenant.seconds[1:]) for tenant in tenants]
+        usual, worst = float(numpy.median(longest)), max(longest)
+        figure(
+            f"60 tenants find a model asleep: {max(t.seconds[0] for t in tenants):.2f} s at most until their first answers, then "
+            f"{usual:.2f} s at most for half of them and {worst:.2f} s for all")
+        assert worst < 2 * usual
