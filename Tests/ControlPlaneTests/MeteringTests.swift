@@ -10,7 +10,7 @@ import Wire
 @testable import ControlPlane
 
 /// Amounts in memory, which can be told to fail.
-final class MemoryUsage: UsageStore {
+final class UsageInMemory: UsageStore {
     let amounts = Mutex<[UsageKey: UsageCounts]>([:])
     let writes = Mutex(0)
     let fails = Mutex(false)
@@ -30,7 +30,7 @@ final class MemoryUsage: UsageStore {
 
 extension Metering {
     convenience init(
-        _ store: MemoryUsage, now: @escaping @Sendable () -> Moment = Controller.monotonic,
+        _ store: UsageInMemory, now: @escaping @Sendable () -> Moment = Controller.monotonic,
         memory: @escaping @Sendable (Bool) async -> [String: Int] = { _ in [:] }
     ) {
         var quiet = Logger(label: "test")
@@ -41,7 +41,7 @@ extension Metering {
 
 @Suite("Metering") final class MeteringTests: Sendable {
     private let clock = Mutex(Duration.zero)
-    private let store = MemoryUsage()
+    private let store = UsageInMemory()
     private let a = UsageKey(tenant: "a", model: "m", key: "ka")
     private let b = UsageKey(tenant: "b", model: "m", key: "kb")
 

@@ -216,7 +216,7 @@ import Wire
             throw RouterUnavailable(code: "broken", message: "nobody may come here")
         }
         let control = LocalControl(
-            controller: controller, sequences: sequences, tenants: tenants, metering: Metering(MemoryUsage()))
+            controller: controller, sequences: sequences, tenants: tenants, metering: Metering(UsageInMemory()))
         func refusal(_ model: String) async -> String? {
             let spec = GenerateSpec(prompt: .tokens([1]))
             let asked = await #expect(throws: ControlFailure.self) {
