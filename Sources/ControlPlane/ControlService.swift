@@ -33,6 +33,8 @@ public protocol ControlService: Sendable {
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>]
     /// What control counts and how things stand, for Prometheus.
     func metrics() async -> [MetricFamily]
+    /// What happened, and what happens.
+    var events: EventLog { get }
     /// Administration of tenants and keys; see `Tenants`.
     var tenants: any TenantAdministration { get }
 }
@@ -49,6 +51,7 @@ public struct LocalControl: ControlService {
     }
 
     public var tenants: any TenantAdministration { all }
+    public var events: EventLog { controller.events }
     public func access(showing key: String?) throws(ControlFailure) -> Access { try all.access(showing: key) }
     public func allowance(of caller: Caller) -> TokenAllowance? { all.allowance(of: caller) }
     public func models(for caller: Caller) async -> [ModelSummary] {

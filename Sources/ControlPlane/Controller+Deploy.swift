@@ -32,6 +32,7 @@ extension Controller {
             retain()
         } catch {
             logger.error("deployment of \(options.name) failed: \(error.message)")
+            events.add(.deploy, options.name, "\(options.name) could not be deployed: \(error.message)")
             // Before node hears of the failure and collects what was written for it.
             if !doubtful.isEmpty { retain() }
             send([.rejected(deployment: deployment, code: error.code, message: error.message)])
@@ -99,6 +100,9 @@ extension Controller {
         replaceInstances(of: model)
         let before = Set(old?.functions.map(\.id) ?? [])
         logger.info("deployed \(model.name), revision \(model.revision), \(model.functions.count) functions")
+        events.add(
+            .deploy, model.name,
+            "\(model.name) was deployed, revision \(model.revision) with \(model.functions.count) functions")
         return DeployReport(
             model, changed: true, functionsChanged: model.functions.count { !before.contains($0.id) },
             shardsWritten: written)
@@ -117,7 +121,7 @@ extension Controller {
             $0.function.model == model.name && $0.function.runtime == .router
                 && ($0.function.digest != digest || $0.callees != callees)
         }
-        order(stale.map(\.id), grace: settings.replaceGrace)
+        order(stale.map(\.id), grace: settings.replaceGrace, because: .replaced)
         releaseRetired()
     }
 
@@ -133,6 +137,7 @@ extension Controller {
         crashLoops.forget((catalog.model(name)?.functions ?? []).map(\.id))
         catalog.remove(name)
         logger.info("removed \(name)")
+        events.add(.remove, name, "\(name) was removed")
         let ended = await end(grace: .milliseconds(200)) { $0.model == name }
         releaseRetired()
         retain()

@@ -4,6 +4,14 @@ public import FunctionModel
 import Scheduler
 import Wire
 
+/// Why an instance is ended, in words.
+enum Leave: String {
+    case idle = "nobody called it"
+    case memory = "others needed its memory"
+    case replaced = "its model was deployed anew or removed"
+    case asked = "somebody asked for it"
+}
+
 /// Someone who waits for processes to be gone.
 struct EndWaiter {
     var instances: Set<UInt64>
@@ -48,16 +56,24 @@ extension Controller {
         let living = instances.filter { table[$0] != nil }
         guard !living.isEmpty else { return }
         // Those that are leaving already hear it again: who waits for them sets their deadline.
-        _ = table.drain(living)
+        for instance in table.drain(living) { leaving[instance] = .asked }
         send([.evict(instances: living, graceMilliseconds: Self.milliseconds(grace))])
         await withCheckedContinuation { endWaiters.append(EndWaiter(instances: Set(living), continuation: $0)) }
     }
 
     /// Tells node to end instances; those that are leaving already are left alone.
-    func order(_ instances: [UInt64], grace: Duration) {
-        let leaving = table.drain(instances)
-        guard !leaving.isEmpty else { return }
-        send([.evict(instances: leaving, graceMilliseconds: Self.milliseconds(grace))])
+    func order(_ instances: [UInt64], grace: Duration, because reason: Leave) {
+        let fresh = table.drain(instances)
+        guard !fresh.isEmpty else { return }
+        for instance in fresh { leaving[instance] = reason }
+        if reason == .memory { pressed(fresh) }
+        send([.evict(instances: fresh, graceMilliseconds: Self.milliseconds(grace))])
+    }
+
+    private func pressed(_ instances: [UInt64]) {
+        let names = instances.compactMap { table[$0]?.function.name }.sorted()
+        let list = names.prefix(3).joined(separator: ", ") + (names.count > 3 ? " and \(names.count - 3) more" : "")
+        events.add(.memory, names.first ?? "", "the memory budget is short: \(list) must make room")
     }
 
     private static func milliseconds(_ grace: Duration) -> UInt32 { UInt32(clamping: Int64(grace / .milliseconds(1))) }
@@ -76,7 +92,9 @@ extension Controller {
         guard !catalog.retired.isEmpty else { return }
         let gone = catalog.dropRetired(except: Set(table.all.flatMap(\.callees)))
         guard !gone.isEmpty else { return }
-        order(table.all.filter { gone.contains($0.function.id) }.map(\.id), grace: settings.evictGrace)
+        order(
+            table.all.filter { gone.contains($0.function.id) }.map(\.id), grace: settings.evictGrace, because: .replaced
+        )
         retain()
     }
 
@@ -133,7 +151,7 @@ extension Controller {
         learn()
         let decision = settings.idle.decide(table.all, now: now()) { habits[$0.function.id] }
         // A sequence may have begun since node looked: it gets the time to end.
-        order(decision.evict, grace: settings.replaceGrace)
+        order(decision.evict, grace: settings.replaceGrace, because: .idle)
         // Instances that are leaving need no look; whatever starts next begins a new watch.
         if decision.nextLook == nil { watch = nil }
         return decision.nextLook

@@ -23,6 +23,7 @@ extension Controller {
         statistics.warmAtNode = 0
         predictionTotals.nodeEnded()
         table.removeAll()
+        leaving = [:]
         _ = catalog.dropRetired(except: [])
         deployments = [:]
         watch?.cancel()
@@ -33,6 +34,7 @@ extension Controller {
         verifications = [:]
         settleEndWaiters(nil)
         logger.warning("node is gone, and \(lost) instances with it; connecting again")
+        events.add(.node, "node", "the node is gone, and \(lost) instances with it")
     }
 
     /// Returns when a session with node is up.
@@ -50,9 +52,14 @@ extension Controller {
         case .hello(let node, let features): greet(node, features)
         case .acquire(let request, let caller, _, let names, let functions):
             acquire(request, caller: caller, names: names, functions: functions)
-        case .ready(let instance, let pid, _):
+        case .ready(let instance, let pid, let microseconds):
             note { () throws(TransitionError) in try table.ready(instance, pid: pid) }
-            if let function = table[instance]?.function.id { faulty.remove(function) }
+            if let function = table[instance]?.function {
+                faulty.remove(function.id)
+                events.add(
+                    .coldStart, function.name,
+                    "\(function.name) was started as process \(pid) in \(Double(microseconds / 10) / 100) ms")
+            }
             keepWatch()
         case .exited(let instance, let status, let evicted, let reason, let usage):
             exited(instance, status: status, evicted: evicted, reason: reason, usage)
@@ -69,7 +76,7 @@ extension Controller {
             predictionTotals.note(usage)
         case .faulty(let instance):
             if let function = table[instance]?.function.id { faulty.insert(function) }
-        case .superfluous(let instances): order(instances, grace: settings.replaceGrace)
+        case .superfluous(let instances): order(instances, grace: settings.replaceGrace, because: .memory)
         }
     }
 
@@ -81,6 +88,7 @@ extension Controller {
         session = .up(send, node: node, features: features)
         retain()
         logger.info("node \(node) is connected")
+        events.add(.node, node, "the node \(node) is connected")
         for waiter in sessionWaiters { waiter.resume() }
         sessionWaiters = []
         restSoon()
@@ -109,10 +117,14 @@ extension Controller {
         note { () throws(TransitionError) in
             let instance = try table.exited(id)
             statistics.endedInvocations += usage.invocations
+            let reason = reason.isEmpty ? "status \(status)" : reason
             if evicted {
                 statistics.evictions += 1
+                let why = leaving[id].map { ": \($0.rawValue)" } ?? ""
+                events.add(.evict, instance.function.name, "\(instance.function.name) was ended\(why)")
             } else {
                 statistics.crashes += 1
+                events.add(.crash, instance.function.name, "\(instance.function.name) ended unasked: \(reason)")
                 crashLoops.ended(
                     instance.function.id, hasAnswered: usage.invocations > 0 || usage.coldStartMicroseconds > 0,
                     reason: reason, now: now())
@@ -125,6 +137,7 @@ extension Controller {
                 routerEnded()
             }
         }
+        leaving[id] = nil
         settleEndWaiters(id)
         restSoon()
     }

@@ -62,6 +62,7 @@ public actor Controller {
 
     nonisolated let settings: ControlSettings
     nonisolated let logger: Logger
+    nonisolated let events: EventLog
     let store: any RegistryStore
     nonisolated let now: @Sendable () -> Moment
     let started: Moment
@@ -81,6 +82,8 @@ public actor Controller {
     var reports: [UInt32: CheckedContinuation<[InstanceUsage], Never>] = [:]
     var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
     var endWaiters: [EndWaiter] = []
+    /// Why instances that are leaving do.
+    var leaving: [UInt64: Leave] = [:]
     var sessionWaiters: [CheckedContinuation<Void, Never>] = []
     /// Told when a router's process is gone.
     var routerEnded: @Sendable () -> Void = {}
@@ -104,10 +107,11 @@ public actor Controller {
     /// - Parameter now: the clock.
     /// - Throws: `StoreError` when the registry cannot be read.
     public init(
-        store: any RegistryStore, settings: ControlSettings, logger: Logger,
+        store: any RegistryStore, settings: ControlSettings, logger: Logger, events: EventLog = EventLog(),
         now: @escaping @Sendable () -> Moment = Controller.monotonic
     ) throws(StoreError) {
         (self.store, self.settings, self.logger, self.now) = (store, settings, logger, now)
+        self.events = events
         started = now()
         catalog = Catalog(try store.models())
         // What fails here is tried again at the first start of an instance, and told to whoever asked for it.

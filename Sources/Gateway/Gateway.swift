@@ -71,6 +71,7 @@ public struct Gateway: Sendable {
         MetricsRoute(control: control, metrics: metrics).add(to: router)
         AdminRoutes(control: control).add(to: router)
         TenantRoutes(tenants: control.tenants).add(to: router)
+        EventRoutes(control: control).add(to: router)
         return router.buildResponder()
     }
 
@@ -83,6 +84,7 @@ public struct Gateway: Sendable {
         let room = ConnectionRoom(limit: limits.connections, rest: limits.rest)
         let connection = HTTP1Channel(
             responder: { request, writer, channel in
+                let id = RequestID.of(request.headers)
                 let isServed = requests.begin()
                 defer { if isServed { requests.end() } }
                 var response: Response
@@ -92,13 +94,16 @@ public struct Gateway: Sendable {
                 } else if await admits(channel) {
                     let source = ApplicationRequestContextSource(channel: channel, logger: logger)
                     let context = GatewayContext(source: source)
-                    response = try await responder.respond(to: request, context: context)
+                    response = try await RequestID.$current.withValue(id) {
+                        try await responder.respond(to: request, context: context)
+                    }
                     caller = context.caller
                 } else {
                     response = APIError.notAdmitted.response
                 }
                 metrics.answered(response.status.code, caller)
                 response.headers[.date] = Self.date()
+                if let name = HTTPField.Name.requestID { response.headers[name] = id }
                 try await writer.write(response: response.head, body: response.body)
             },
             configuration: HTTP1Channel.Configuration(

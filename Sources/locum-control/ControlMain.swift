@@ -36,10 +36,13 @@ enum ControlMain {
         let leaving = Leaving(
             lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier, drain: arguments.drainMilliseconds)
         raiseDescriptorLimit()
-        LoggingSystem.bootstrap { label -> any LogHandler in
-            if Journal.isStandardError { return JournalLogHandler(program: label) }
-            return StreamLogHandler.standardError(label: label)
-        }
+        // Whatever is logged for a request names it.
+        let provider = Logger.MetadataProvider { RequestID.current.map { ["request": "\($0)"] } ?? [:] }
+        LoggingSystem.bootstrap(
+            { label, provider -> any LogHandler in
+                if Journal.isStandardError { return JournalLogHandler(program: label, metadataProvider: provider) }
+                return StreamLogHandler.standardError(label: label, metadataProvider: provider)
+            }, metadataProvider: provider)
         // Not on the main actor, whose thread waits.
         Task.detached { await run(arguments, confinement, notifier) }
         leaving.wait()
@@ -78,9 +81,10 @@ enum ControlMain {
             idleTimeout: arguments.settings.idleMilliseconds.map { .milliseconds($0) },
             keepSessions: .milliseconds(arguments.settings.keepSessionsMilliseconds ?? 0),
             lanes: UInt8(arguments.threads))
-        let controller = try Controller(store: store, settings: settings, logger: logger)
+        let events = EventLog()
+        let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
         let date = { @Sendable in Int64(time(nil)) }
-        let tenants = try Tenants(store: store, logger: logger, date: date)
+        let tenants = try Tenants(store: store, logger: logger, events: events, date: date)
         let used = try SQLiteUsage(path: arguments.data + "/usage.sqlite")
         if let replaced = used.replaced {
             logger.error("the record of use was damaged and is \(replaced) now; a new one was begun")
@@ -107,7 +111,13 @@ enum ControlMain {
             control: LocalControl(controller: controller, sequences: sequences, tenants: tenants, metering: metering),
             group: group,
             logger: logger)
-        Leaving.closing.withLock { $0 = { gateway.requests.close() } }
+        Leaving.closing.withLock {
+            $0 = {
+                // Who follows what happens would be waited for.
+                events.feed.close()
+                return gateway.requests.close()
+            }
+        }
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
         if arguments.sockets["admin"] == nil { unlink(admin) }

@@ -8,7 +8,11 @@ struct JournalLogHandler: LogHandler {
     var logLevel = Logger.Level.info
     var metadata: Logger.Metadata = [:]
 
-    init(program: String) { self.program = program }
+    var metadataProvider: Logger.MetadataProvider?
+
+    init(program: String, metadataProvider: Logger.MetadataProvider?) {
+        (self.program, self.metadataProvider) = (program, metadataProvider)
+    }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -16,7 +20,8 @@ struct JournalLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let about = metadata.merging(event.metadata ?? [:]) { _, newer in newer }
+        let about = metadata.merging(metadataProvider?.get() ?? [:]) { _, newer in newer }
+            .merging(event.metadata ?? [:]) { _, newer in newer }
         Journal.send(
             "\(event.message)", Self.priority(event.level), program: program,
             fields: about.map { (name: Self.field($0.key), value: "\($0.value)") })

@@ -82,7 +82,7 @@ import Wire
         _ = await node.acquire(["m/L00-E000"])
         let first = try #require(node.spawned.first).instance
         node.state.withLock { _ = $0.stubborn.insert(first) }
-        await controller.order([first], grace: .seconds(1))
+        await controller.order([first], grace: .seconds(1), because: .asked)
         _ = await node.acquire(["m/L00-E000"])
         #expect(node.spawned.count == 2)
         #expect(await controller.instances().map(\.state).sorted() == ["draining", "ready"])

@@ -54,7 +54,7 @@ import Wire
         _ = await node.acquire(["m/router"])
         let router = try #require(node.spawned.first).instance
         node.state.withLock { _ = $0.stubborn.insert(router) }
-        await controller.order([router], grace: .seconds(30))
+        await controller.order([router], grace: .seconds(30), because: .idle)
         node.state.withLock { $0.stubborn = [] }
         #expect(try await controller.evict("--all").evicted == 1)
         let graces = node.state.withLock {

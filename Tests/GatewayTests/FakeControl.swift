@@ -70,6 +70,7 @@ final class FakeControl: ControlService {
     let evicted = Mutex<[String]>([])
 
     let administration = FakeTenants()
+    let events = EventLog { 7 }
     var tenants: any TenantAdministration { administration }
     /// Keys that there are, and whose; none: everybody may ask.
     let keys = Mutex<[String: Caller]>([:])

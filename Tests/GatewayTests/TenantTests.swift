@@ -14,7 +14,7 @@ import Testing
     private func get(_ gateway: RunningGateway, _ path: String, _ authorization: String?) async throws -> String {
         let field = authorization.map { "Authorization: \($0)\r\n" } ?? ""
         return try await gateway.exchange(
-            "GET \(path) HTTP/1.1\r\nHost: localhost\r\n\(field)Connection: close\r\n\r\n")
+            "GET \(path) HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: test\r\n\(field)Connection: close\r\n\r\n")
     }
 
     @Test("Where there are keys every path but /health wants one, in the form of RFC 6750")

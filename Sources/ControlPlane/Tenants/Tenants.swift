@@ -111,6 +111,7 @@ public final class Tenants: TenantAdministration {
     private let operatorKeys: OperatorKeys
     private let store: any RegistryStore
     private let logger: Logger
+    private let events: EventLog
     private let now: @Sendable () -> Moment
     /// Seconds since 1970.
     private let date: @Sendable () -> Int64
@@ -120,10 +121,11 @@ public final class Tenants: TenantAdministration {
 
     /// - Throws: `StoreError` when the registry cannot be read.
     public init(
-        store: any RegistryStore, logger: Logger, now: @escaping @Sendable () -> Moment = Controller.monotonic,
+        store: any RegistryStore, logger: Logger, events: EventLog = EventLog(),
+        now: @escaping @Sendable () -> Moment = Controller.monotonic,
         date: @escaping @Sendable () -> Int64
     ) throws(StoreError) {
-        (self.store, self.logger, self.now, self.date) = (store, logger, now, date)
+        (self.store, self.logger, self.events, self.now, self.date) = (store, logger, events, now, date)
         var state = State()
         for tenant in try store.tenants() { state.put(tenant.name, tenant) }
         self.state = Mutex(state)
@@ -301,6 +303,7 @@ public final class Tenants: TenantAdministration {
             }
             tenant = TenantRecord(name: name, limits: try Self.sound(limits), createdAt: date())
         }
+        events.add(.tenant, name, "tenant \(name) was made")
         return try report(name)
     }
 
@@ -312,6 +315,7 @@ public final class Tenants: TenantAdministration {
             edit(&limits)
             tenant?.limits = try Self.sound(limits)
         }
+        events.add(.tenant, name, "what tenant \(name) may use was changed")
         return try report(name)
     }
 
@@ -323,6 +327,7 @@ public final class Tenants: TenantAdministration {
             guard tenant != nil else { throw unknown(name) }
             tenant = nil
         }
+        events.add(.tenant, name, "tenant \(name) was removed, with its keys")
         return report
     }
 
@@ -337,19 +342,24 @@ public final class Tenants: TenantAdministration {
             new = NewKey(id: record.id, key: key)
         }
         guard let new else { throw unknown(name) }
+        events.add(.key, new.id, "the key \(new.id)… of \(name) was made")
         return new
     }
 
     /// Makes a key for the operator. From the first key on every request needs one.
     /// - Throws: `ControlFailure` with a store's code.
-    public func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey { try operatorKeys.create(role) }
+    public func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey {
+        let new = try operatorKeys.create(role)
+        events.add(.key, new.id, "the key \(new.id)… (\(role.noun)) was made")
+        return new
+    }
 
     /// Revokes a key by what is seen of it; the whole key will do as well.
     /// - Throws: `ControlFailure` `not_found`, or a store's code.
     public func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport {
         let seen = text.hasSuffix("…") ? String(text.dropLast()) : text
         let hash = AccessKey.hash(text)
-        if let revoked = try operatorKeys.revoke(seen, hash: hash) { return revoked }
+        if let revoked = try operatorKeys.revoke(seen, hash: hash) { return told(revoked) }
         let found: (id: String, tenant: String)? = state.withLock { state in
             for tenant in state.tenants.values {
                 if let key = tenant.keys.first(where: { $0.id == seen || $0.hash == hash }) {
@@ -370,7 +380,12 @@ public final class Tenants: TenantAdministration {
         }
         // Somebody else was quicker.
         guard let revoked else { throw unknown(owner) }
-        return KeyReport(revoked, tenant: owner)
+        return told(KeyReport(revoked, tenant: owner))
+    }
+
+    private func told(_ revoked: KeyReport) -> KeyReport {
+        events.add(.key, revoked.id, "the key \(revoked.id)… \(revoked.owner) was revoked")
+        return revoked
     }
 
     var backup: [BackupIndex.Tenant] {
@@ -392,6 +407,7 @@ public final class Tenants: TenantAdministration {
         }
         let restored = OperatorKey(role: role, key: record)
         try operatorKeys.restore(restored)
+        events.add(.key, key.id, "the key \(key.id)… (\(role.noun)) was restored from a backup")
         return KeyReport(restored)
     }
 
@@ -410,6 +426,7 @@ public final class Tenants: TenantAdministration {
         try change(tenant.name) { current throws(ControlFailure) in
             current = record
         }
+        events.add(.tenant, tenant.name, "tenant \(tenant.name) was restored from a backup, with its keys")
         return try report(tenant.name)
     }
 
