@@ -28,6 +28,8 @@ struct AccessMiddleware: RouterMiddleware {
 struct KeyMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
     let control: any ControlService
+    /// Whether other hosts need no key as long as there is no tenant.
+    let isOpen: Bool
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
@@ -36,6 +38,13 @@ struct KeyMiddleware: RouterMiddleware {
         if request.uri.path == "/health" { return try await next(request, context) }
         var context = context
         context.caller = try control.caller(showing: Self.key(request.headers[.authorization]))
+        // The last tenant may be removed while it listens.
+        if !isOpen, context.caller == .local, context.channel.localAddress?.isLoopback == false {
+            throw ControlFailure(
+                code: "unauthorized",
+                message: "this box has no tenant, so there is no key that would do; its operator makes one with "
+                    + "`locum tenant create`")
+        }
         return try await next(request, context)
     }
 
