@@ -321,10 +321,11 @@ extension Tenants {
     func late() throws {
         let tenants = try tenants()
         _ = try tenants.create("a", TenantLimits(tokensPerMinute: 10))
-        #expect(tenants.refusal(of: try tenants.its("a")) == nil && tenants.refusal(of: .local) == nil)
-        tenants.spend(11, of: try tenants.its("a"))
-        #expect(tenants.refusal(of: try tenants.its("a"))?.code == "rate_limited")
+        let caller = try tenants.its("a")
+        #expect(tenants.refusal(of: caller) == nil && tenants.refusal(of: .local) == nil)
+        tenants.spend(11, of: caller)
+        #expect(tenants.refusal(of: caller)?.code == "rate_limited")
         _ = try tenants.remove("a")
-        #expect(tenants.refusal(of: try tenants.its("a"))?.code == "unauthorized")
+        #expect(tenants.refusal(of: caller)?.code == "unauthorized")
     }
 }
