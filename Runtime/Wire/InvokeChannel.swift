@@ -183,6 +183,8 @@ public struct LinkGrant: WireMessage, Equatable {
     /// If the instance was started for this request: from the fork until it was ready, less reading its shard; and that.
     public var mapMicroseconds: UInt32
     public var readMicroseconds: UInt32
+    /// Whether the instance was started for this request.
+    public var isStart: Bool { mapMicroseconds > 0 || readMicroseconds > 0 }
 
     public init(
         link: UInt64, position: UInt32, instance: UInt64, runtime: FunctionRuntime, lanes: UInt8, replyArena: UInt64,

@@ -308,11 +308,15 @@ public struct InstanceUsage: WireMessage, Equatable {
     /// Private_Dirty + Swap, and resident bytes of its shard; 0 in `exited`.
     public var privateBytes: UInt64
     public var shardResidentBytes: UInt64
+    /// Pss + SwapPss: its share of all that it maps, its shard included; 0 in `exited`.
+    public var proportionalBytes: UInt64
 
     public init(
         instance: UInt64, invocations: UInt64 = 0, rows: UInt64 = 0, idleMilliseconds: UInt64 = 0, active: UInt32 = 0,
-        coldStartMicroseconds: UInt32 = 0, privateBytes: UInt64 = 0, shardResidentBytes: UInt64 = 0
+        coldStartMicroseconds: UInt32 = 0, privateBytes: UInt64 = 0, shardResidentBytes: UInt64 = 0,
+        proportionalBytes: UInt64 = 0
     ) {
+        self.proportionalBytes = proportionalBytes
         (self.instance, self.invocations, self.rows) = (instance, invocations, rows)
         (self.idleMilliseconds, self.active) = (idleMilliseconds, active)
         self.coldStartMicroseconds = coldStartMicroseconds
@@ -322,6 +326,7 @@ public struct InstanceUsage: WireMessage, Equatable {
     public func encode(into w: inout WireWriter) {
         w.integer(instance); w.integer(invocations); w.integer(rows); w.integer(idleMilliseconds); w.integer(active)
         w.integer(coldStartMicroseconds); w.integer(privateBytes); w.integer(shardResidentBytes)
+        w.integer(proportionalBytes)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -333,5 +338,6 @@ public struct InstanceUsage: WireMessage, Equatable {
         coldStartMicroseconds = try r.integer()
         privateBytes = try r.integer()
         shardResidentBytes = try r.integer()
+        proportionalBytes = try r.integer()
     }
 }

@@ -65,7 +65,7 @@ public struct RouterAssembler: Sendable {
 /// Caller to router.
 public enum RouterCommand: WireMessage, Equatable {
     case generate(GenerateSpec)
-    /// The caller wants no more of this sequence; no event follows.
+    /// The caller wants no more of this sequence; only `used` follows, unless it has ended meanwhile.
     case cancel
     /// Which experts the router calls from now on, for whomever: answered by `routes` after each step until `cancel`.
     case watch
@@ -311,6 +311,16 @@ public enum RouterEvent: WireMessage, Equatable {
     case trace(position: UInt32, logits: [Float], router: [[Float]], experts: [[Int32]], weights: [[Float]])
     /// The experts called in one step, for a `watch`. `experts`: rows × MoE layers × experts per token, best first.
     case routes(step: UInt64, [RouteRow], experts: [UInt16])
+    /// What the sequence has cost so far, now and then and before its last event; `last`: it was cancelled, nothing follows.
+    case used(SequenceCost, last: Bool)
+
+    /// Whether no event follows.
+    public var isLast: Bool {
+        switch self {
+        case .finished, .failed, .used(_, last: true): true
+        case .started, .promptScores, .firstToken, .token, .trace, .routes, .used: false
+        }
+    }
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -329,6 +339,7 @@ public enum RouterEvent: WireMessage, Equatable {
         case .routes(let step, let rows, let experts):
             w.byte(7); w.integer(step); w.messages(rows); w.integers(experts)
         case .firstToken(let parts): w.byte(8); parts.encode(into: &w)
+        case .used(let cost, let last): w.byte(9); cost.encode(into: &w); w.flag(last)
         }
     }
 
@@ -352,6 +363,7 @@ public enum RouterEvent: WireMessage, Equatable {
                 weights: try r.list(minimum: 4) { r throws(WireError) in try r.floats() })
         case 7: self = .routes(step: try r.integer(), try r.messages(), experts: try r.integers())
         case 8: self = .firstToken(try FirstToken(from: &r))
+        case 9: self = .used(try SequenceCost(from: &r), last: try r.flag())
         case let tag: throw r.failure("unknown router event \(tag)")
         }
     }

@@ -20,6 +20,11 @@ public protocol ControlService: Sendable {
     func remove(_ model: String) async throws(ControlFailure) -> EvictReport
     func status() async -> StatusReport
     func verify() async throws(ControlFailure) -> VerifyReport
+    /// What was used, in order of tenant, model and key; also what was removed since.
+    /// - Parameters:
+    ///   - tenant: only this one's; nil: all.
+    ///   - from: seconds since 1970; only hours that begin from then on, and (`to`) before then.
+    func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow]
     /// All that the registry knows of models and tenants, as a backup's first part.
     func backup() async -> BackupIndex
     /// Starts sequences, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
@@ -39,9 +44,10 @@ public struct LocalControl: ControlService {
     private let controller: Controller
     private let sequences: Sequences
     private let all: Tenants
+    private let metering: Metering
 
-    public init(controller: Controller, sequences: Sequences, tenants: Tenants) {
-        (self.controller, self.sequences, all) = (controller, sequences, tenants)
+    public init(controller: Controller, sequences: Sequences, tenants: Tenants, metering: Metering) {
+        (self.controller, self.sequences, all, self.metering) = (controller, sequences, tenants, metering)
     }
 
     public var tenants: any TenantAdministration { all }
@@ -69,6 +75,9 @@ public struct LocalControl: ControlService {
         return await controller.status(active: load.active, queued: load.waiting)
     }
     public func verify() async throws(ControlFailure) -> VerifyReport { try await controller.verify() }
+    public func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow] {
+        try await metering.rows(tenant: tenant, from: from, to: to)
+    }
     public func backup() async -> BackupIndex { await controller.backup(all.backup, all.operatorBackup) }
     public func metrics() async -> [MetricFamily] {
         var loads = sequences.loads

@@ -35,7 +35,7 @@ extension Controller {
     }
 
     private func resolve(_ name: String) throws(ControlFailure) -> FunctionRecord {
-        guard let function = catalog.function(named: name) else { throw unknown("function", name) }
+        guard let function = catalog.resolve(name) else { throw unknown("function", name) }
         return function
     }
 
@@ -85,7 +85,8 @@ extension Controller {
 
     /// What a router is to have room for: its process, its sequences, and at any time one layer's functions.
     private func provide(for router: FunctionRecord, _ spec: inout InstanceSpec) {
-        spec.sequences = UInt16(clamping: settings.sequences)
+        // As many more as tenants that come anew get at once.
+        spec.sequences = UInt16(clamping: 2 * settings.sequences)
         guard let manifest = catalog.model(router.model)?.manifest else { return }
         let shape = manifest.memoryShape(lanes: Int(settings.lanes))
         spec.overhead = UInt64(max(0, manifest.routerOverhead))

@@ -116,10 +116,10 @@ extension Controller {
     /// Routers of the revision before finish what they have and go; their experts follow them.
     private func replaceInstances(of model: ModelRecord) {
         let callees = model.functions.dropFirst().map(\.id)
-        let routerID = model.functions.first?.id
+        let digest = model.functions.first?.digest
         let stale = table.all.filter {
             $0.function.model == model.name && $0.function.runtime == .router
-                && ($0.function.id != routerID || $0.callees != callees)
+                && ($0.function.digest != digest || $0.callees != callees)
         }
         order(stale.map(\.id), grace: settings.replaceGrace, because: .replaced)
         releaseRetired()

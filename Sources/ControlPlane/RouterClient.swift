@@ -39,7 +39,10 @@ public final class RouterClient: Sendable {
 
     /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it or cancelling the
     /// task that reads it ends the sequence in the router.
-    public func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> { session.start(spec) }
+    /// - Parameter cost: called with what it has cost so far, on the client's thread, until the router has let go of it.
+    public func start(
+        _ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void = { _ in }
+    ) -> AsyncStream<RouterUpdate> { session.start(spec, cost: cost) }
 
     /// Ends the link; open streams yield `lost`.
     public func close() { session.close(reason: "the link was closed") }

@@ -18,6 +18,8 @@ final class RouterSession: Sendable {
         var phase = Phase.open
         var next: UInt64 = 1
         var streams: [UInt64: AsyncStream<RouterUpdate>.Continuation] = [:]
+        /// Told what sequences cost until the router has let go of them, which may be later than their streams.
+        var meters: [UInt64: @Sendable (SequenceCost) -> Void] = [:]
         /// Frames not sent yet.
         var outgoing: [[UInt8]] = []
     }
@@ -44,7 +46,9 @@ final class RouterSession: Sendable {
     /// The thread keeps the session alive until it ends.
     func startThread() throws(SyscallError) { try DetachedThread.start { self.serve() } }
 
-    func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> {
+    func start(
+        _ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void
+    ) -> AsyncStream<RouterUpdate> {
         let (stream, continuation) = AsyncStream.makeStream(of: RouterUpdate.self)
         let started: Result<UInt64, Ended> = state.withLock { state in
             switch state.phase {
@@ -54,6 +58,7 @@ final class RouterSession: Sendable {
             let number = state.next
             state.next += 1
             state.streams[number] = continuation
+            state.meters[number] = cost
             state.outgoing += RouterFrame.cut(RouterCommand.generate(spec), sequence: number).map(\.frame)
             return .success(number)
         }
@@ -135,12 +140,16 @@ final class RouterSession: Sendable {
     }
 
     private func deliver(_ event: RouterEvent, to number: UInt64) {
-        let last =
-            switch event {
-            case .finished, .failed: true
-            default: false
-            }
-        let stream = state.withLock { last ? $0.streams.removeValue(forKey: number) : $0.streams[number] }
+        let last = event.isLast
+        let (stream, meter) = state.withLock { state in
+            last
+                ? (state.streams.removeValue(forKey: number), state.meters.removeValue(forKey: number))
+                : (state.streams[number], state.meters[number])
+        }
+        if case .used(let cost, _) = event {
+            meter?(cost)
+            return
+        }
         stream?.yield(.event(event))
         if last { stream?.finish() }
     }
@@ -166,7 +175,7 @@ final class RouterSession: Sendable {
         let streams = state.withLock { state in
             state.phase = .lost(reason)
             state.outgoing = []
-            defer { state.streams = [:] }
+            defer { (state.streams, state.meters) = ([:], [:]) }
             return state.streams.values.map { $0 }
         }
         for stream in streams {

@@ -55,3 +55,15 @@ public protocol RegistryStore: Sendable {
     /// Takes `count` numbers for instances that no one had or will have. Durable when it returns.
     func reserveInstances(_ count: Int) throws(StoreError) -> Range<UInt64>
 }
+
+/// Amounts of use, by hour.
+public protocol UsageStore: Sendable {
+    /// Adds amounts to the hour that `now` (seconds since 1970) is in: all of them or, when it throws, none. Durable when it
+    /// returns.
+    func add(_ amounts: [UsageKey: UsageCounts], now: Int64) throws(StoreError)
+    /// Sums of the hours that begin within `from ..< to` (seconds since 1970), in order of tenant, model and key.
+    /// - Parameter tenant: only this one's; nil: all.
+    func sums(
+        tenant: String?, from: Int64?, to: Int64?
+    ) throws(StoreError) -> [(key: UsageKey, counts: UsageCounts)]
+}

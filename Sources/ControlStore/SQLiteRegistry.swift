@@ -77,7 +77,7 @@ public final class SQLiteRegistry: RegistryStore {
 
     /// SQLite makes files 0644 as far as the umask allows, and its log and shared memory like the registry itself.
     /// Before SQLite has opened them: closing a file lets go of the locks that a process has on it.
-    private static func keepPrivate(_ path: String) {
+    static func keepPrivate(_ path: String) {
         let file = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         if file >= 0 { Glibc.close(file) }
         for name in [path, path + "-wal", path + "-shm"] { chmod(name, 0o600) }

@@ -8,6 +8,14 @@ public enum PriorityClass: String, Codable, Sendable, CaseIterable {
     case batch
 }
 
+/// Whose sequences run on a router.
+public enum RouterSharing: String, Codable, Sendable, CaseIterable {
+    /// Those of all tenants that share: one process, one batch.
+    case shared
+    /// The tenant's alone: a process of its own for each model, over the same experts.
+    case `private`
+}
+
 /// What a tenant may use.
 public struct TenantLimits: Codable, Sendable, Equatable {
     /// Its share where several tenants want more than there is.
@@ -21,9 +29,10 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public var tokensPerMinute: Int?
     /// Names of models; nil: all.
     public var models: [String]?
+    public var router: RouterSharing
 
     enum CodingKeys: String, CodingKey {
-        case weight, priority, queue, models
+        case weight, priority, queue, models, router
         case maxRequests = "max_requests"
         case tokensPerMinute = "tokens_per_minute"
     }
@@ -36,8 +45,9 @@ public struct TenantLimits: Codable, Sendable, Equatable {
 
     public init(
         weight: Int = 1, priority: PriorityClass = .interactive, maxRequests: Int? = nil, queue: Int = 64,
-        tokensPerMinute: Int? = nil, models: [String]? = nil
+        tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared
     ) {
+        self.router = router
         (self.weight, self.priority, self.maxRequests, self.queue) = (weight, priority, maxRequests, queue)
         (self.tokensPerMinute, self.models) = (tokensPerMinute, models)
     }

@@ -157,6 +157,8 @@ final class Instance {
     var isActive: Bool { locum_status_active(statusPage) > 0 }
     /// It has a call, or is about to read its shard.
     var usesShard: Bool { isActive || [LOCUM_SHARD_GRANTED, LOCUM_SHARD_LOADING].contains(shardState) }
+    /// It can do nothing before its shard is in memory: it has a call, or is a router, which does not begin without.
+    var waitsForShard: Bool { shardState == LOCUM_SHARD_ABSENT && (isActive || spec.runtime == .router) }
     /// LOCUM_SHARD_…
     var shardState: UInt32 { locum_shard_state(statusPage) }
     /// True when the state was `from`.

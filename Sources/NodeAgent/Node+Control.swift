@@ -156,7 +156,7 @@ extension Node {
     private func measureDaemons() {
         guard measuring == nil else { return }
         let pids = ([getpid(), getppid(), control?.pid ?? 0] + zygotes.pids).filter { $0 > 1 }
-        let bytes = pids.reduce(0) { $0 + ProcessFacts.proportionalBytes(of: $1) }
+        let bytes = pids.reduce(0) { $0 + Int(ProcessFacts.memory(of: $1).proportionalBytes) }
         let word = memory.measured(
             daemons: bytes + MemoryCost.margin, stalled: MemoryPressure.stalled(in: cgroup?.whole))
         if let word { log(word) }

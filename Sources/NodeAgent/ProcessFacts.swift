@@ -10,16 +10,19 @@ enum ProcessFacts {
         return Int32(max(0, field("Pid:", in: text)))
     }
 
-    /// Private_Dirty + Swap of a process in bytes: memory that would come free with it. 0 when it is gone.
-    /// Private_Clean is left out: it counts shard pages that nobody else maps right now.
-    static func privateBytes(of pid: Int32) -> UInt64 {
-        let text = read("/proc/\(pid)/smaps_rollup", atMost: 4096)
-        return UInt64(max(0, field("Private_Dirty:", in: text)) + max(0, field("Swap:", in: text))) * 1024
+    /// What the kernel says of a process's memory, in bytes; 0 when it is gone.
+    struct Memory {
+        /// Private_Dirty + Swap: what would come free with the process. Private_Clean is left out: it counts shard pages that
+        /// nobody else maps right now.
+        var privateBytes: UInt64
+        /// Pss + SwapPss: its proportional share of everything that it maps.
+        var proportionalBytes: UInt64
     }
 
-    /// Proportional share of a process's resident memory in bytes, shared libraries and page tables' files included.
-    static func proportionalBytes(of pid: Int32) -> Int {
-        max(0, field("Pss:", in: read("/proc/\(pid)/smaps_rollup", atMost: 4096))) * 1024
+    static func memory(of pid: Int32) -> Memory {
+        let text = read("/proc/\(pid)/smaps_rollup", atMost: 4096)
+        func bytes(_ names: String...) -> UInt64 { names.reduce(0) { $0 + UInt64(max(0, field($1, in: text))) * 1024 } }
+        return Memory(privateBytes: bytes("Private_Dirty:", "Swap:"), proportionalBytes: bytes("Pss:", "SwapPss:"))
     }
 
     /// The text of a small file; empty when it cannot be read.

@@ -26,7 +26,8 @@ enum UsageReport {
             for instance in rest.prefix(instancesPerTurn) where instance.state != .dead {
                 guard let process = instance.process, instance.announcement != nil else { continue }
                 var usage = instance.usage(at: monotonic())
-                usage.privateBytes = ProcessFacts.privateBytes(of: process.pid)
+                let memory = ProcessFacts.memory(of: process.pid)
+                (usage.privateBytes, usage.proportionalBytes) = (memory.privateBytes, memory.proportionalBytes)
                 let bytes = resident[instance.digest] ?? store.residentBytes(of: instance.digest)
                 resident[instance.digest] = bytes
                 usage.shardResidentBytes = bytes

@@ -38,6 +38,8 @@ public struct FairQueue: Sendable {
     public static let patience = Duration.seconds(60)
 
     private var places: Int
+    /// Beyond `places`, for tenants that have none and are owed one: nobody waits until somebody else's tickets have ended.
+    private let spare: Int
     private var accounts: [String: Account] = [:]
     private var settled = Duration.zero
     /// Where the clock of the latest stood that had a turn, for interactive tenants and for batch ones: who comes anew begins
@@ -46,8 +48,10 @@ public struct FairQueue: Sendable {
     public private(set) var running = 0
     public private(set) var waiting = 0
 
-    /// - Parameter places: tickets that run at once.
-    public init(places: Int) { self.places = max(1, places) }
+    /// - Parameters:
+    ///   - places: tickets that run at once.
+    ///   - spare: as many more may, of tenants that have none running and have had less than others lately.
+    public init(places: Int, spare: Int = 0) { (self.places, self.spare) = (max(1, places), spare) }
 
     /// Tickets of a tenant that run.
     public func running(of tenant: String) -> Int { accounts[tenant]?.running ?? 0 }
@@ -61,7 +65,7 @@ public struct FairQueue: Sendable {
         account.share = share
         // Who waits for nothing is owed nothing.
         if account.waiting.isEmpty { account.clock = max(account.clock, begin) }
-        if account.waiting.isEmpty, mayRun(share.isBatch ? .yielding : .interactive) {
+        if account.waiting.isEmpty, mayRun(share.isBatch ? .yielding : .interactive) || mayHaveSpare(account) {
             accounts[tenant] = account
             start(tenant, now)
             return true
@@ -121,6 +125,12 @@ public struct FairQueue: Sendable {
             let batch = accounts.values.reduce(0) { $0 + ($1.share.isBatch ? $1.running : 0) }
             return running < places && batch < max(1, places - 1)
         }
+    }
+
+    /// Of those that run somebody has had at least as much.
+    private func mayHaveSpare(_ account: Account) -> Bool {
+        !account.share.isBatch && account.running == 0 && running < places + spare
+            && accounts.values.contains { $0.running > 0 && $0.clock >= account.clock }
     }
 
     private func next(_ now: Duration) -> String? {

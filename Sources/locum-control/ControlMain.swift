@@ -83,22 +83,33 @@ enum ControlMain {
             lanes: UInt8(arguments.threads))
         let events = EventLog()
         let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
-        let tenants = try Tenants(store: store, logger: logger, events: events) { Int64(time(nil)) }
+        let date = { @Sendable in Int64(time(nil)) }
+        let tenants = try Tenants(store: store, logger: logger, events: events, date: date)
+        let used = try SQLiteUsage(path: arguments.data + "/usage.sqlite")
+        if let replaced = used.replaced {
+            logger.error("the record of use was damaged and is \(replaced) now; a new one was begun")
+        }
+        let metering = Metering(
+            store: used, controller: controller, processors: sysconf(Int32(_SC_NPROCESSORS_ONLN)), date: date)
         Leaving.last.withLock {
             $0 = {
                 tenants.flush()
                 store.close()
+                metering.write()
+                used.close()
             }
         }
         let invoke = run + "/invoke.sock"
-        let sequences = Sequences(controller: controller, tenants: tenants) { model throws(RouterUnavailable) in
-            try await InvokedRouter.acquire(model: model, path: invoke)
+        let sequences = Sequences(controller: controller, tenants: tenants, metering: metering) {
+            name throws(RouterUnavailable) in
+            try await InvokedRouter.acquire(name, path: invoke)
         }
         await controller.onRest { locum_give_back() }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
-            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants), group: group,
+            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants, metering: metering),
+            group: group,
             logger: logger)
         Leaving.closing.withLock {
             $0 = {

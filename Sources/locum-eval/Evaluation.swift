@@ -57,7 +57,7 @@ final class Evaluation {
             let frame = try RouterFrame(frame: packet.bytes)
             guard frame.sequence == sequence, let whole = try assembler.add(frame) else { continue }
             switch try RouterEvent(frame: whole) {
-            case .started, .promptScores, .firstToken, .routes: break
+            case .started, .promptScores, .firstToken, .routes, .used: break
             case .trace(let position, let logits, let router, let experts, let weights):
                 guard Int(position) == run.traced else {
                     throw EvaluationError(exitCode: 1, message: "the router left out position \(run.traced)")

@@ -30,7 +30,7 @@ import Wire
         let router = try #require(node.spawned.first { $0.runtime == .router })
         let names = try await controller.describe("m").functions.dropFirst().map(\.name)
         #expect(router.callees.count == 3 && names.count == 3)
-        #expect(router.sequences == 2 && router.lanes == 2)
+        #expect(router.sequences == 4 && router.lanes == 2)
         let expert = try #require(node.spawned.first { $0.runtime == .expert })
         #expect(expert.callees.isEmpty && expert.name == "m/L00-E001")
         #expect(router.callees[1] == expert.function)

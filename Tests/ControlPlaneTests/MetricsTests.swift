@@ -100,7 +100,9 @@ import Wire
         let sequences = Sequences(controller: controller, tenants: tenants) { _ throws(RouterUnavailable) in
             throw RouterUnavailable(code: "broken", message: "nobody may come here")
         }
-        let families = await LocalControl(controller: controller, sequences: sequences, tenants: tenants).metrics()
+        let families = await LocalControl(
+            controller: controller, sequences: sequences, tenants: tenants, metering: Metering(UsageInMemory())
+        ).metrics()
         #expect(families.first { $0.name == "locum_sequences_active" }?.samples.count == 201)
         #expect(value(families, "locum_sequences_waiting", "_other") == 0)
         #expect(value(families, "locum_sequences_waiting", "") == 0)

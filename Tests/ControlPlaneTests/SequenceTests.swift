@@ -25,12 +25,13 @@ final class FakeRouter: RouterAccess {
     let fate: Fate
     let specs = Mutex<[GenerateSpec]>([])
     let cancelled = Mutex(0)
+    let startCost = StartCost(map: 1)
     private let open = Mutex(true)
     init(_ fate: Fate) { self.fate = fate }
 
     var isOpen: Bool { open.withLock { $0 } }
 
-    func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> {
+    func start(_ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void) -> AsyncStream<RouterUpdate> {
         specs.withLock { $0.append(spec) }
         let (stream, sink) = AsyncStream<RouterUpdate>.makeStream()
         if case .refuses(let code) = fate {

@@ -30,7 +30,7 @@ import Wire
         )
         #expect(Set([first.key, second.key, other.key]).count == 3 && first.key.hasPrefix(first.id))
         #expect(
-            try tenants.caller(showing: first.key) == .tenant("a") && tenants.caller(showing: other.key) == .tenant("b")
+            try tenants.caller(showing: first.key).name == "a" && tenants.caller(showing: other.key).name == "b"
         )
         var refusals: Set<String> = []
         for wrong in [
@@ -54,7 +54,7 @@ import Wire
             held.map(\.id) == [other.id] && !held.contains { String(decoding: $0.hash, as: UTF8.self) == other.key })
         // After a restart it is the same.
         let again = try self.tenants(store)
-        #expect(try again.caller(showing: other.key) == .tenant("b"))
+        #expect(try again.caller(showing: other.key).name == "b")
         _ = try again.remove("b")
         #expect(throws: ControlFailure.self) { try again.caller(showing: other.key) }
         _ = try again.remove("a")
@@ -215,7 +215,8 @@ import Wire
         let sequences = Sequences(controller: controller, tenants: tenants) { _ throws(RouterUnavailable) in
             throw RouterUnavailable(code: "broken", message: "nobody may come here")
         }
-        let control = LocalControl(controller: controller, sequences: sequences, tenants: tenants)
+        let control = LocalControl(
+            controller: controller, sequences: sequences, tenants: tenants, metering: Metering(UsageInMemory()))
         func refusal(_ model: String) async -> String? {
             let spec = GenerateSpec(prompt: .tokens([1]))
             let asked = await #expect(throws: ControlFailure.self) {
@@ -248,7 +249,7 @@ import Wire
         _ = try second.create("a", TenantLimits())
         let newer = try second.createKey(for: "a")
         #expect(try second.restore(kept).limits == TenantLimits(weight: 4, models: ["m"]))
-        #expect(try second.caller(showing: key.key) == .tenant("a"))
+        #expect(try second.caller(showing: key.key).name == "a")
         #expect(throws: ControlFailure.self) { try second.caller(showing: newer.key) }
         for spoil in [
             { $0.name = "A B" }, { $0.limits.weight = 0 }, { $0.keys[0].hash = "ab" }, { $0.keys[0].id = "other" },

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import openai
 import pytest
@@ -375,3 +376,50 @@ def test_listening_beyond_this_host_must_be_wanted(data):
         port = daemon.url.rsplit(":", 1)[1]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
             assert answer.status == 200
+
+
+def test_a_private_router_is_a_process_of_its_own_over_the_same_experts(tmp_path):
+    with Daemon(tmp_path / "data", *OPTIONS) as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")
+        for name, router in (("ada", "private"), ("bob", "private"), ("cyd", "shared"), ("dan", "shared")):
+            daemon.run("tenant", "create", name, "--router", router)
+        keys = {name: daemon.run("key", "create", name).strip() for name in ("ada", "bob", "cyd", "dan")}
+
+        def routers():
+            return {row["function"]: row["pid"] for row in daemon.ps() if row["runtime"] == "router"}
+
+        with ThreadPoolExecutor(4) as pool:
+            texts = set(pool.map(lambda key: ask(client(daemon, key), tokens=20).choices[0].text, keys.values()))
+        assert len(texts) == 1, "whoever computes it, the answer is the same"
+        assert set(routers()) == {"nano/router", "nano/router@ada", "nano/router@bob"}
+        experts = [row["function"] for row in daemon.ps() if row["runtime"] == "expert"]
+        assert len(experts) == len(set(experts)), "an expert is there once for all routers"
+        # Of their own: another process, another user.
+        users = {Path(f"/proc/{pid}").stat().st_uid for pid in routers().values()}
+        assert len(users) == 3 or os.geteuid() != 0
+        # One that dies takes nobody else's answer with it.
+        before = routers()
+        os.kill(before["nano/router@ada"], signal.SIGKILL)
+        assert ask(client(daemon, keys["ada"]), tokens=20).choices[0].text in texts
+        after = routers()
+        assert after["nano/router@bob"] == before["nano/router@bob"] and after["nano/router"] == before["nano/router"]
+        # Its choice can be changed; the old one goes when it has nothing to do.
+        daemon.run("tenant", "set", "ada", "--router", "shared")
+        assert daemon.json("tenant", "describe", "ada")["limits"]["router"] == "shared"
+        daemon.run("evict", "nano/router@ada")
+        assert ask(client(daemon, keys["ada"])).usage.completion_tokens == 4
+        assert set(routers()) == {"nano/router", "nano/router@bob"}
+        # Those of the old revision go with it, and the new one's are made when asked for.
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f16")
+        wait_for(lambda: not set(before.values()) & set(routers().values()), 10, "the old routers gone")
+        assert ask(client(daemon, keys["bob"])).usage.completion_tokens == 4
+        assert set(routers()) == {"nano/router@bob"}
+        daemon.run("rm", "nano")
+        assert daemon.ps() == []
+        for wrong in ("nano/router@", "nano/router@nobody/else", "nano/L00-E000@ada"):
+            with pytest.raises(Failed) as error:
+                daemon.run("evict", wrong)
+            assert error.value.code == 3
+        with pytest.raises(Failed) as error:
+            daemon.run("tenant", "set", "ada", "--router", "mine")
+        assert error.value.code == 64

@@ -163,8 +163,9 @@ import Wire
         let sleeper = try Sleeper()
         let handle = try sleeper.pidfd()
         #expect(ProcessFacts.pid(of: handle) == sleeper.pid)
-        #expect(ProcessFacts.privateBytes(of: getpid()) > 0)
-        #expect(ProcessFacts.privateBytes(of: -5) == 0)
+        let own = ProcessFacts.memory(of: getpid())
+        #expect(own.privateBytes > 0 && own.proportionalBytes > own.privateBytes / 2)
+        #expect(ProcessFacts.memory(of: -5).proportionalBytes == 0)
     }
 
     @Test("The kernel's account of waiting for memory is read, and nothing is made of anything else")

@@ -89,6 +89,34 @@ import Testing
         #expect((turns["a"] ?? 0) >= 10 && (turns["b"] ?? 0) >= 10, "\(turns)")
     }
 
+    @Test("A spare place is for a tenant that has none and is owed one; a flood does not get it, nor does batch work")
+    func spare() {
+        var queue = FairQueue(places: 2, spare: 2)
+        for ticket in 1...10 { _ = queue.enter(UInt64(ticket), of: "flood", FairShare(), now: .zero) }
+        #expect(queue.running == 2)
+        let batch = queue.enter(11, of: "batch", FairShare(isBatch: true), now: .seconds(5))
+        let first = queue.enter(12, of: "a", FairShare(), now: .seconds(5))
+        let second = queue.enter(13, of: "a", FairShare(), now: .seconds(5))
+        let other = queue.enter(14, of: "b", FairShare(), now: .seconds(5))
+        let third = queue.enter(15, of: "c", FairShare(), now: .seconds(5))
+        #expect(!batch && first && !second && other && !third && queue.running == 4)
+        // What ends above the places is nobody's turn; at its next request its tenant goes first again.
+        let (afterA, afterB) = (queue.leave("a", now: .seconds(6)), queue.leave("b", now: .seconds(6)))
+        #expect(afterA.isEmpty && afterB.isEmpty)
+        let again = queue.enter(16, of: "b", FairShare(), now: .seconds(6))
+        #expect(again)
+        // Who has had more than the others lately waits its turn.
+        var busy = FairQueue(places: 1, spare: 1)
+        _ = busy.enter(1, of: "x", FairShare(), now: .zero)
+        _ = busy.leave("x", now: .seconds(100))
+        _ = busy.enter(2, of: "y", FairShare(weight: 100), now: .seconds(100))
+        let back = busy.enter(3, of: "x", FairShare(), now: .seconds(100))
+        #expect(back, "nobody was there: nothing is owed")
+        let turns = busy.leave("x", now: .seconds(140))
+        let greedy = busy.enter(5, of: "x", FairShare(), now: .seconds(140))
+        #expect(turns.isEmpty && !greedy, "by its weight it has had a hundred times as much as y")
+    }
+
     @Test("Who asks for one thing after another has no more than its share")
     func oneByOne() {
         var queue = FairQueue(places: 1)

@@ -120,6 +120,9 @@ int locum_allow_cpus(const int *cpus, int count);
 /// Asks for turns on a core this short, in return for getting them sooner when this thread wakes (Linux 6.12 and later;
 /// before, nothing changes). Not inherited by children.
 int locum_take_short_turns(uint64_t nanoseconds);
+/// CPU time of this process, all threads, beyond what `*told` says, in nanoseconds; that says so from now on. Of two threads
+/// that ask at once each time is told to one.
+uint64_t locum_untold_cpu_ns(uint64_t *told);
 /// Starts a detached thread on a small stack (bytes, rounded up to pages) and runs body(argument).
 int locum_thread_start(void (*body)(void *), void *argument, size_t stack);
 void locum_set_thread_name(const char *name);
@@ -172,8 +175,8 @@ struct locum_reply {
     uint64_t call;
     uint32_t pair_count;
     uint32_t reserved;
-    uint64_t compute_ns; // of the whole call
-    uint64_t load_ns;    // of it, until the shard's pages were there
+    uint64_t cpu_ns;  // CPU time of the callee that no reply has told yet: this call's part of it
+    uint64_t load_ns; // until the shard's pages were there
 };
 
 /// Where a worker's shard is. Node grants room and wants it back; the worker reads and drops. Each change is a

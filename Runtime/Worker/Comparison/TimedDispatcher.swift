@@ -49,6 +49,7 @@ final class TimedDispatcher: ExpertDispatcher {
     var outputs: UnsafePointer<UnsafePointer<Float>?> { base.outputs }
     var failures: [Int: EngineError] { base.failures }
     var waited: StartCost { base.waited }
+    func cost(row: Int) -> SequenceCost { base.cost(row: row) }
     func send(thread: Int) { base.send(thread: thread) }
     var wantsHints: Bool { base.wantsHints }
     func hint(layer: Int, experts: UnsafeBufferPointer<Int32>) { base.hint(layer: layer, experts: experts) }

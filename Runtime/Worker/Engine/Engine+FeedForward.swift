@@ -4,6 +4,7 @@
 // shared expert times its sigmoid.
 import Kernels
 import Shard
+import Wire
 
 extension Engine {
     /// stream += down( silu(gate x) * (up x) ), x = norm(stream).
@@ -65,6 +66,7 @@ extension Engine {
         }
         while try !dispatcher.settle() { call() }
         for (row, error) in dispatcher.failures { space.failures[rows.lowerBound + row] = error }
+        for row in rows { space.costs[row] = space.costs[row] + dispatcher.cost(row: row - rows.lowerBound) }
         let (outputs, width) = (dispatcher.outputs, config.hidden)
         let hasShared = block.shared != nil
         forRows(rows.count) { index in

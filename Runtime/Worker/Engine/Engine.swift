@@ -89,6 +89,9 @@ final class Engine {
     /// Why a row of the last `forward` has no result, if it has none; the other rows' are right.
     func failure(row: Int) -> EngineError? { space.failures[row] }
 
+    /// What the experts of a row of the last `forward` have cost, also if that failed.
+    func cost(row: Int) -> SequenceCost { space.costs.indices.contains(row) ? space.costs[row] : SequenceCost() }
+
     /// What has been waited for experts since the beginning, in all.
     var waited: StartCost { dispatcher.waited }
 

@@ -35,6 +35,9 @@ protocol ExpertDispatcher: AnyObject {
     /// What has been waited for functions and their shards since the beginning, in all.
     var waited: StartCost { get }
 
+    /// What a row of the last work has cost, once that is settled.
+    func cost(row: Int) -> SequenceCost
+
     /// Takes on a layer's work. - Throws: `EngineError` when functions cannot be had.
     func plan(_ work: ExpertWork) throws(EngineError)
 
@@ -58,4 +61,8 @@ protocol ExpertDispatcher: AnyObject {
 
     /// Lets go of functions whose instances left meanwhile. Between steps.
     func dropRevoked()
+}
+
+extension ExpertDispatcher {
+    func cost(row: Int) -> SequenceCost { SequenceCost() }
 }

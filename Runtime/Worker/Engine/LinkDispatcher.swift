@@ -32,6 +32,8 @@ final class LinkDispatcher: ExpertDispatcher {
     private var work: ExpertWork?
     private let results: UnsafeMutablePointer<UnsafePointer<Float>?>
     private let answered: UnsafeMutablePointer<Bool>
+    /// By row of the work.
+    private var costs: [SequenceCost] = []
     /// Lanes whose answers to the last work are larger than one should keep. They are told to give them back when
     /// those have been read, which is when the next work begins.
     private var bulky: [Int32] = []
@@ -117,6 +119,8 @@ final class LinkDispatcher: ExpertDispatcher {
         retired.removeAll(keepingCapacity: true)
         failures.removeAll()
         answered.update(repeating: false, count: work.pairs)
+        costs.removeAll(keepingCapacity: true)
+        for _ in 0..<work.rows { costs.append(SequenceCost()) }
         (left, tries) = (work.pairs, 0)
         try schedule(work)
     }
@@ -235,13 +239,15 @@ final class LinkDispatcher: ExpertDispatcher {
         for thread in 0..<threads {
             for call in calls.entries(thread) {
                 switch call.outcome {
-                case .answered(_, let load):
+                case .answered(let cpu, let load):
                     longestLoad = max(longestLoad, load)
+                    let each = cpu / UInt64(call.call.pair_count)
                     for index in 0..<Int(call.call.pair_count) {
                         let slot = Int(calls.slots[call.slots + index])
                         results[slot] = UnsafePointer(
                             (call.output + index * width * 4).assumingMemoryBound(to: Float.self))
                         answered[slot] = true
+                        costs[slot / work.perRow].expertNanoseconds &+= each
                     }
                     left -= Int(call.call.pair_count)
                     if Int(call.call.pair_count) * width * 4 > Self.bulk { bulky.append(call.socket) }
@@ -284,6 +290,8 @@ final class LinkDispatcher: ExpertDispatcher {
         try schedule(work)
         return false
     }
+
+    func cost(row: Int) -> SequenceCost { costs[row] }
 
     var wantsHints: Bool { hintsLeft > 0 && connection.wantsHints }
 
@@ -371,7 +379,15 @@ extension LinkDispatcher {
         waited = waited + StartCost(wall: locum_monotonic_ns() - begun, (granted ?? []).map(\.grant))
         for (link, function) in zip(granted ?? [], missing) {
             links[Int(function)] = try check(link, function: Int(function))
+            if link.grant.isStart { pay(start: Int(function), work) }
         }
+    }
+
+    /// The first row that calls a function has had it started.
+    private func pay(start function: Int, _ work: ExpertWork) {
+        let first = work.layer * expertCount
+        let slot = (0..<work.pairs).first { places[first + Int(work.experts[$0])].function == function }
+        if let slot { costs[slot / work.perRow].coldStarts &+= 1 }
     }
 
     /// What waits for this function will not be had.

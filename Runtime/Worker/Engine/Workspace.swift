@@ -3,6 +3,7 @@
 import Kernels
 import Shard
 import Syscall
+import Wire
 
 /// A batch and its activations. Dimensions as in `LayerWeights`; n rows.
 final class Workspace {
@@ -20,6 +21,8 @@ final class Workspace {
     private var caches: [KVCache] = []
     /// Rows that lack an expert's share and so have no right result, and why.
     var failures: [Int: EngineError] = [:]
+    /// What the experts of each row have cost.
+    var costs: [SequenceCost] = []
     /// Per row, when the batch is traced.
     var traces: [GateTrace] = []
 
@@ -117,6 +120,7 @@ final class Workspace {
         if batch.count <= Self.keptRows, touchedRows > Self.keptRows { trim() }
         touchedRows = max(touchedRows, batch.count)
         rows = batch.count
+        costs = Array(repeating: SequenceCost(), count: rows)
         tokens.removeAll(keepingCapacity: true)
         positions.removeAll(keepingCapacity: true)
         places.removeAll(keepingCapacity: true)

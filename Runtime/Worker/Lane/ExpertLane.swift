@@ -16,8 +16,19 @@ final class LaneControl {
     let active = FutexWord()
     /// 1: take no more calls.
     let draining = FutexWord()
+    /// CPU time that replies have told of.
+    private let told: UnsafeMutablePointer<UInt64>
 
-    init(status: StatusPage, residency: ShardResidency) { (self.status, self.residency) = (status, residency) }
+    init(status: StatusPage, residency: ShardResidency) {
+        (self.status, self.residency) = (status, residency)
+        told = .allocate(capacity: 1)
+        told.initialize(to: 0)
+    }
+
+    deinit { told.deallocate() }
+
+    /// What the process has computed and nobody was told of, in nanoseconds of CPU time.
+    func untold() -> UInt64 { locum_untold_cpu_ns(told) }
 }
 
 /// A lane's loop.
@@ -28,13 +39,19 @@ final class ExpertLane {
     private let width: Int
     private let events: UnsafeMutablePointer<locum_event>
     private let calls: UnsafeMutablePointer<Waiting>
+    /// How long this lane has been busy since it last asked for the CPU time, in nanoseconds. Asking costs as much as a small
+    /// call; so a call that comes when enough has gathered tells of all of it, and each pays in the end what it costs on
+    /// average. The first tells of the start.
+    private var busy = UInt64.max / 2
+    private static let worthAsking: UInt64 = 100_000
+    /// What a call costs beside what it computes, about: waking, hearing, answering.
+    private static let perCall: UInt64 = 10_000
 
     /// A call that is taken on and not yet answered. The link outlives it: only this thread releases links.
     private struct Waiting {
         let link: Unmanaged<LaneLink>
         let number: UInt64
         let pairs: UInt32
-        let begun: UInt64
     }
 
     /// Token of the channel to node, in lane 0's set.
@@ -105,7 +122,6 @@ final class ExpertLane {
             link.trim()
             return 0
         }
-        let begun = locum_monotonic_ns()
         control.active.add(1)
         control.status.begin()
         // After `active` is raised: whoever sets `draining` first waits for this call.
@@ -113,39 +129,43 @@ final class ExpertLane {
         if !draining, got == size, let call = LaneCall(bell, link, width: width), batch.add(call) {
             link.answering(into: call.outputRange)
             (calls + place).initialize(
-                to: Waiting(link: reference, number: call.number, pairs: UInt32(call.pairs), begun: begun))
+                to: Waiting(link: reference, number: call.number, pairs: UInt32(call.pairs)))
             return 1
         }
         let status = draining ? LOCUM_REPLY_DRAINING : LOCUM_REPLY_BAD_CALL
-        reply(link, status, bell.call, pairs: 0, begun: begun)
+        reply(link, status, bell.call, pairs: 0)
         return 0
     }
 
     private func answer(_ taken: Int) {
         // All of them are counted as active by now, so the pages stay until they are answered.
-        let load = control.residency.enter(at: calls[0].begun)
+        let begun = locum_monotonic_ns()
+        let load = control.residency.enter(at: begun)
         let readable = load != nil
+        let pairs = UInt64(batch.pairs)
         if readable { batch.compute() } else { batch.forget() }
+        busy += locum_monotonic_ns() - begun + Self.perCall * UInt64(taken)
+        var cpu: UInt64 = 0
+        if busy >= Self.worthAsking { (cpu, busy) = (control.untold(), 0) }
         for index in 0..<taken {
             let call = calls[index]
             call.link._withUnsafeGuaranteedRef {
                 reply(
                     $0, readable ? LOCUM_REPLY_OK : LOCUM_REPLY_UNREADABLE, call.number,
-                    pairs: readable ? call.pairs : 0,
-                    begun: call.begun, load: load ?? 0)
+                    pairs: readable ? call.pairs : 0, cpu: cpu * UInt64(call.pairs) / pairs, load: load ?? 0)
             }
         }
     }
 
     private func reply(
-        _ link: LaneLink, _ status: Int32, _ number: UInt64, pairs: UInt32, begun: UInt64, load: UInt64 = 0
+        _ link: LaneLink, _ status: Int32, _ number: UInt64, pairs: UInt32, cpu: UInt64 = 0, load: UInt64 = 0
     ) {
         // Counted before the caller hears of it, so that whoever looks after an answer sees it counted.
         control.status.end(rows: Int(pairs))
         control.active.subtract(1)
         var reply = locum_reply(
             magic: LOCUM_REPLY_MAGIC, version: UInt16(LOCUM_LINK_VERSION), status: UInt16(status), call: number,
-            pair_count: pairs, reserved: 0, compute_ns: locum_monotonic_ns() - begun, load_ns: load)
+            pair_count: pairs, reserved: 0, cpu_ns: cpu, load_ns: load)
         // A caller that does not read its answers loses them; its end of file comes through the same socket.
         _ = locum_send(link.socket.raw, &reply, MemoryLayout<locum_reply>.size, nil, 0, LOCUM_MSG_DONTWAIT)
     }

@@ -32,6 +32,7 @@ final class EngineModel: SequenceModel {
     }
 
     func failure(row: Int) -> RouterFailure? { engine.failure(row: row).map { RouterFailure($0) } }
+    func cost(row: Int) -> SequenceCost { engine.cost(row: row) }
     var waited: StartCost { engine.waited }
     func logits(row: Int) -> UnsafeBufferPointer<Float> { engine.logits(row: row) }
     func gates(row: Int) -> GateTrace { engine.gates(row: row) }

@@ -13,6 +13,8 @@ struct Outbox {
         let sequence: UInt64
         var frames: ArraySlice<[UInt8]>
         var begun = false
+        /// Of what was spent; it has to be paid whoever wants no answer any more.
+        let isCost: Bool
     }
 
     private var messages: [Message] = []
@@ -26,14 +28,15 @@ struct Outbox {
     mutating func add(_ event: RouterEvent, sequence: UInt64) {
         let frames = RouterFrame.cut(event, sequence: sequence).map(\.frame)
         bytes += frames.reduce(0) { $0 + $1.count }
-        messages.append(Message(sequence: sequence, frames: frames[...]))
+        let isCost = if case .used = event { true } else { false }
+        messages.append(Message(sequence: sequence, frames: frames[...], isCost: isCost))
     }
 
-    /// Forgets a sequence's messages; of one that is partly sent the rest still goes, or the reader would wait for it.
+    /// Forgets a sequence's messages but those of its cost; of one that is partly sent the rest still goes, or the reader would wait for it.
     mutating func drop(_ sequence: UInt64) {
         var kept: [Message] = []
         for message in messages {
-            if message.sequence != sequence || message.begun {
+            if message.sequence != sequence || message.begun || message.isCost {
                 kept.append(message)
             } else {
                 bytes -= message.frames.reduce(0) { $0 + $1.count }

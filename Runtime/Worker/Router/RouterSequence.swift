@@ -56,6 +56,11 @@ final class RouterSequence<Cache: AnyObject> {
     private var state = State.reading
     private var text: OutputText
     private var history: TokenHistory?
+    /// What it has cost, and what of that its caller was told, at which moment of the monotonic clock.
+    private var cost = SequenceCost()
+    private var told: (cost: SequenceCost, at: UInt64)
+    /// Until when its cache is paid for.
+    private var held: UInt64
 
     /// - Parameters:
     ///   - cached: positions in the cache already; at most those of `request.known`.
@@ -66,6 +71,7 @@ final class RouterSequence<Cache: AnyObject> {
     ) {
         (self.cached, computed) = (cached, cached)
         (self.number, self.clock) = (number, clock)
+        (held, told) = (clock.begun, (SequenceCost(), clock.begun))
         (self.key, self.request, self.cache, self.reserved) = (key, request, cache, reserved)
         tokens = request.prompt
         text = OutputText(stops: request.stop, dropsFirstBlank: request.beginsText)
@@ -74,6 +80,8 @@ final class RouterSequence<Cache: AnyObject> {
     }
 
     var hasEnded: Bool { state == .ended }
+    /// Nothing was computed for it yet.
+    var isNew: Bool { computed == cached }
     /// All tokens, for the record.
     var length: Int { tokens.count }
     func isPrompt(_ position: Int) -> Bool { position < request.prompt.count }
@@ -85,6 +93,29 @@ final class RouterSequence<Cache: AnyObject> {
     var pending: Int { hasEnded ? 0 : tokens.count - computed }
     /// Whether rows of the prompt want logits too, which cost memory.
     var wantsPromptLogits: Bool { request.wantsPromptLogits }
+
+    /// How long a caller waits at most to hear what has been spent, in nanoseconds.
+    private static var tellingPause: UInt64 { 500_000_000 }
+
+    /// Adds to what it has cost.
+    /// - Parameters:
+    ///   - cacheBytes: what its cache has held until now.
+    func spend(_ more: SequenceCost, cacheBytes: Int, at now: UInt64) {
+        cost = cost + more
+        cost.cacheByteMilliseconds &+= UInt64(cacheBytes) * ((now - min(held, now)) / 1_000_000)
+        // Whole milliseconds; the rest counts the next time.
+        held += (now - min(held, now)) / 1_000_000 * 1_000_000
+    }
+
+    /// What its caller has not heard of its cost: at once if it `ends`, else when it is time.
+    func untoldCost(ends: Bool, at now: UInt64) -> SequenceCost? {
+        guard cost != told.cost, ends || now >= told.at + Self.tellingPause else { return nil }
+        told = (cost, now)
+        return cost
+    }
+
+    /// All that it has cost.
+    var wholeCost: SequenceCost { cost }
 
     private var outputCount: Int { tokens.count - request.prompt.count }
 

@@ -129,9 +129,11 @@ extension RouterServer {
         caller.outbox.add(failure.event, sequence: number)
     }
 
-    /// Ends a sequence without a word; a number that is not under way has ended by itself meanwhile.
+    /// Ends a sequence, whose caller hears only what it has cost; a number that is not under way has ended by itself meanwhile.
     private func end(_ key: SequenceKey) {
+        let cost = sequences.first { $0.key == key }?.wholeCost ?? SequenceCost()
         callers[key.caller]?.outbox.drop(key.number)
+        callers[key.caller]?.outbox.add(.used(cost, last: true), sequence: key.number)
         for (request, waiting) in waiting where waiting.key == key { self.waiting[request]?.isCancelled = true }
         remove { $0.key == key }
     }

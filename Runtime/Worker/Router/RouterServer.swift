@@ -39,6 +39,8 @@ final class RouterServer<Model: SequenceModel> {
     /// Counts steps; says who is served first.
     var steps = 0
     var pace = StepPace()
+    /// The last step was one newcomer's alone.
+    var wasExpress = false
 
     /// Everything that needs system calls which a closed sandbox refuses is made here.
     /// - Parameter sequences: most at once.

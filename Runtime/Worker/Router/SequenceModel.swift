@@ -49,6 +49,9 @@ protocol SequenceModel: AnyObject {
     /// Why a row of the last `forward` could not be computed, if so; its sequence cannot go on.
     func failure(row: Int) -> RouterFailure?
 
+    /// What the experts of a row of the last `forward` have cost, also if that failed.
+    func cost(row: Int) -> SequenceCost
+
     /// Logits (vocabulary,) of a row of the last `forward` that wanted them; valid until the next one.
     func logits(row: Int) -> UnsafeBufferPointer<Float>
 
@@ -75,6 +78,7 @@ extension SequenceModel {
     func cacheBytes(capacity: Int) -> Int { 0 }
     func bytes(of cache: Cache, computed: Int) -> Int { 0 }
     func failure(row: Int) -> RouterFailure? { nil }
+    func cost(row: Int) -> SequenceCost { SequenceCost() }
     var waited: StartCost { StartCost() }
     func record(_ on: Bool) {}
     func routes() -> [UInt16] { [] }

@@ -8,6 +8,9 @@ struct StepPace {
     /// Rows of prompts that the next step may have beside answers.
     var rows: Int { debt > 0 || alone == 0 ? 0 : Int(chunk) }
 
+    /// Rows of a prompt that are computed by themselves, before all answers, for somebody who has nothing else here.
+    var expressRows: Int { max(64, Int(chunk)) }
+
     private var chunk = 32.0
     /// Nanoseconds of a step of answers alone; 0 while unknown.
     private var alone = 0.0
@@ -20,6 +23,9 @@ struct StepPace {
     private static let fewest = 16.0
     /// Weight of the latest step.
     private static let weight = 0.25
+
+    /// Answers have waited for a prompt that was computed by itself.
+    mutating func lent(_ nanoseconds: UInt64) { debt += Double(nanoseconds) }
 
     /// Takes note of a step that had rows of answers.
     mutating func took(_ nanoseconds: UInt64, promptRows: Int) {

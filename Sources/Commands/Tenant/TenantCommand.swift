@@ -20,6 +20,11 @@ struct TenantCommand: ParsableCommand {
         var priority: String?
         @Option(
             help: ArgumentHelp(
+                "Whose requests its router computes: shared, with others' in one batch, which is the default; or private, a "
+                    + "process of its own for each model.", valueName: "shared|private"))
+        var router: String?
+        @Option(
+            help: ArgumentHelp(
                 "Sequences at once, or unlimited, which is the default; more wait.", valueName: "n|unlimited"))
         var maxRequests: String?
         @Option(help: "Sequences that may wait, 0 to 1024; more get 429. Default: 64.") var queue: Int?
@@ -35,7 +40,7 @@ struct TenantCommand: ParsableCommand {
 
         var isEmpty: Bool {
             weight == nil && priority == nil && maxRequests == nil && queue == nil && tokensPerMinute == nil
-                && model.isEmpty
+                && model.isEmpty && router == nil
         }
 
         func validate() throws {
@@ -50,6 +55,9 @@ struct TenantCommand: ParsableCommand {
             try check("--tokens-per-minute", Self.number("--tokens-per-minute", tokensPerMinute), TenantLimits.rates)
             if let priority, PriorityClass(rawValue: priority) == nil {
                 throw ValidationError("--priority \(priority): must be interactive or batch.")
+            }
+            if let router, RouterSharing(rawValue: router) == nil {
+                throw ValidationError("--router \(router): must be shared or private.")
             }
             if model.contains("all"), model.count > 1 {
                 throw ValidationError("--model all stands alone: it means every model.")
@@ -70,6 +78,7 @@ struct TenantCommand: ParsableCommand {
             var members: [String: Member] = [:]
             members["weight"] = weight.map { .number($0) }
             members["priority"] = priority.map { .text($0) }
+            members["router"] = router.map { .text($0) }
             members["queue"] = queue.map { .number($0) }
             if let maxRequests {
                 members["max_requests"] = try Self.number("--max-requests", maxRequests).map { .number($0) } ?? .null
@@ -131,15 +140,16 @@ struct TenantCommand: ParsableCommand {
                 if json { return write(bytes: Array(answer)) }
                 var table = Table(
                     [
-                        "NAME", "WEIGHT", "PRIORITY", "AT ONCE", "QUEUE", "TOKENS/MIN", "MODELS", "KEYS", "ACTIVE",
-                        "WAITING",
+                        "NAME", "WEIGHT", "PRIORITY", "ROUTER", "AT ONCE", "QUEUE", "TOKENS/MIN", "MODELS", "KEYS",
+                        "ACTIVE", "WAITING",
                     ],
-                    right: [1, 3, 4, 5, 7, 8, 9])
+                    right: [1, 4, 5, 6, 8, 9, 10])
                 for tenant in try JSONDecoder().decode([TenantReport].self, from: answer) {
                     let limits = tenant.limits
                     table.add([
-                        tenant.name, "\(limits.weight)", limits.priority.rawValue, text(limits.maxRequests),
-                        "\(limits.queue)", text(limits.tokensPerMinute), limits.models?.joined(separator: ",") ?? "all",
+                        tenant.name, "\(limits.weight)", limits.priority.rawValue, limits.router.rawValue,
+                        text(limits.maxRequests), "\(limits.queue)", text(limits.tokensPerMinute),
+                        limits.models?.joined(separator: ",") ?? "all",
                         "\(tenant.keys.count)", "\(tenant.active)", "\(tenant.waiting)",
                     ])
                 }
@@ -167,7 +177,8 @@ struct TenantCommand: ParsableCommand {
                 func text(_ limit: Int?) -> String { limit.map { "\($0)" } ?? "unlimited" }
                 let facts: [(String, String)] = [
                     ("name", it.name), ("made", Human.date(it.createdAt)), ("weight", "\(limits.weight)"),
-                    ("priority", limits.priority.rawValue), ("at once", text(limits.maxRequests)),
+                    ("priority", limits.priority.rawValue), ("router", limits.router.rawValue),
+                    ("at once", text(limits.maxRequests)),
                     ("queue", "\(limits.queue)"), ("tokens per minute", text(limits.tokensPerMinute)),
                     ("models", limits.models?.joined(separator: ", ") ?? "all"),
                     ("sequences", "\(it.active) active, \(it.waiting) waiting"),

@@ -42,7 +42,14 @@ public struct Instance: Sendable, Equatable {
     public let requested: Moment
     public internal(set) var state: State = .starting
     /// What node reported last.
-    public internal(set) var usage: InstanceUsage?
+    public internal(set) var usage: InstanceUsage? {
+        // A report without details says nothing of this.
+        didSet {
+            if let usage, usage.proportionalBytes > 0 { proportionalBytes = Int(clamping: usage.proportionalBytes) }
+        }
+    }
+    /// Its share of the memory that it maps, as last known; 0 before that.
+    private(set) var proportionalBytes = 0
     /// Its cold start stands in the statistics.
     var coldStartCounted = false
 

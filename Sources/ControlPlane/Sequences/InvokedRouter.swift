@@ -19,20 +19,24 @@ public final class InvokedRouter: RouterAccess {
     }
 
     public var isOpen: Bool { !client.isLost }
-    public func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate> { client.start(spec) }
+    public func start(
+        _ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void
+    ) -> AsyncStream<RouterUpdate> { client.start(spec, cost: cost) }
     public func distrust() { connection.release([link], faulty: true) }
 
     /// How long to wait for a node that is being started again.
     private static let patience = Duration.seconds(15)
     private static let pause = Duration.milliseconds(100)
 
-    /// Acquires a model's router.
-    /// - Parameter path: `DIR/run/invoke.sock`.
+    /// Acquires a router.
+    /// - Parameters:
+    ///   - name: the function's full name.
+    ///   - path: `DIR/run/invoke.sock`.
     /// - Throws: `RouterUnavailable`.
-    public static func acquire(model: String, path: String) async throws(RouterUnavailable) -> InvokedRouter {
+    public static func acquire(_ name: String, path: String) async throws(RouterUnavailable) -> InvokedRouter {
         let deadline = ContinuousClock.now + patience
         while true {
-            let result = await OwnThread.run { attempt(model, path) }
+            let result = await OwnThread.run { attempt(name, path) }
             switch result {
             case .success(let router): return router
             case .failure(let error):
@@ -43,12 +47,12 @@ public final class InvokedRouter: RouterAccess {
         }
     }
 
-    private static func attempt(_ model: String, _ path: String) -> Result<InvokedRouter, RouterUnavailable> {
+    private static func attempt(_ name: String, _ path: String) -> Result<InvokedRouter, RouterUnavailable> {
         do {
             let begun = ContinuousClock.now
             let connection = try InvokeConnection(path: path)
-            guard let link = try connection.acquire(named: ["\(model)/router"]).first else {
-                return .failure(RouterUnavailable(code: "broken", message: "node granted no link to \(model)"))
+            guard let link = try connection.acquire(named: [name]).first else {
+                return .failure(RouterUnavailable(code: "broken", message: "node granted no link to \(name)"))
             }
             let wall = UInt64(max(0, (ContinuousClock.now - begun) / .nanoseconds(1)))
             let cost = StartCost(wall: wall, CollectionOfOne(link.grant))

@@ -94,7 +94,7 @@ struct Replay: Sendable {
             return output.isEmpty ? .news(event) : .known
         case .finished(_, let text, _): return pass(text.utf8.count, event)
         case .failed: return .news(event)
-        case .trace, .routes: return .nonsense("sent what nobody asked for")
+        case .trace, .routes, .used: return .nonsense("sent what nobody asked for")
         }
     }
 

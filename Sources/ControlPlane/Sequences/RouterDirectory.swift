@@ -1,4 +1,4 @@
-// Routers by model: one link each, acquired when first needed, shared by all sequences, acquired again when it
+// Routers by name: one link each, acquired when first needed, shared by all sequences, acquired again when it
 // was lost. Acquiring starts the router when it is not running.
 public import Wire
 
@@ -9,7 +9,8 @@ public protocol RouterAccess: AnyObject, Sendable {
     /// What it took to get it.
     var startCost: StartCost { get }
     /// Starts a sequence. The stream ends after `finished`, `failed` or `lost`; dropping it cancels the sequence.
-    func start(_ spec: GenerateSpec) -> AsyncStream<RouterUpdate>
+    /// - Parameter cost: called with what the sequence has cost so far, also after its stream was dropped.
+    func start(_ spec: GenerateSpec, cost: @escaping @Sendable (SequenceCost) -> Void) -> AsyncStream<RouterUpdate>
     /// It said what no router says: has it ended.
     func distrust()
 }
@@ -28,7 +29,7 @@ public struct RouterUnavailable: Error, Sendable {
 }
 
 actor RouterDirectory {
-    typealias Connect = @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
+    typealias Connect = @Sendable (_ name: String) async throws(RouterUnavailable) -> any RouterAccess
 
     private enum Entry {
         case opening(Task<any RouterAccess, any Error>)
@@ -39,31 +40,43 @@ actor RouterDirectory {
 
     init(connect: @escaping Connect) { self.connect = connect }
 
-    /// The model's router, and whether it was linked already.
+    /// A router.
+    struct Found {
+        let router: any RouterAccess
+        /// It was linked already.
+        let warm: Bool
+        /// It was linked for whoever asked, and nobody else.
+        let isFirst: Bool
+    }
+
     /// - Throws: `RouterUnavailable`.
-    func router(_ model: String) async throws(RouterUnavailable) -> (router: any RouterAccess, warm: Bool) {
-        if case .open(let router) = entries[model], router.isOpen { return (router, true) }
+    func router(_ name: String) async throws(RouterUnavailable) -> Found {
+        if case .open(let router) = entries[name], router.isOpen {
+            return Found(router: router, warm: true, isFirst: false)
+        }
         let task: Task<any RouterAccess, any Error>
-        if case .opening(let running) = entries[model] {
+        var isFirst = false
+        if case .opening(let running) = entries[name] {
             task = running
         } else {
             // Not the caller's child: others may wait for it when the caller gives up.
-            task = Task { [connect] in try await connect(model) }
-            entries[model] = .opening(task)
+            task = Task { [connect] in try await connect(name) }
+            isFirst = true
+            entries[name] = .opening(task)
         }
         do {
             let router = try await task.value
-            if case .opening(let current) = entries[model], current == task { entries[model] = .open(router) }
-            return (router, false)
+            if case .opening(let current) = entries[name], current == task { entries[name] = .open(router) }
+            return Found(router: router, warm: false, isFirst: isFirst)
         } catch {
-            if case .opening(let current) = entries[model], current == task { entries[model] = nil }
+            if case .opening(let current) = entries[name], current == task { entries[name] = nil }
             throw error as? RouterUnavailable ?? RouterUnavailable(code: "broken", message: "\(error)")
         }
     }
 
     /// The router takes no more sequences (lost, or it drains): the next one asks for another.
-    func discard(_ model: String, _ router: any RouterAccess) {
-        if case .open(let current) = entries[model], current === router { entries[model] = nil }
+    func discard(_ name: String, _ router: any RouterAccess) {
+        if case .open(let current) = entries[name], current === router { entries[name] = nil }
     }
 
     /// Lets go of links whose router is gone, so that an idle host keeps none.

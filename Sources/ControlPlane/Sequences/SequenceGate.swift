@@ -28,9 +28,10 @@ final class SequenceGate: Sendable {
     /// - Parameters:
     ///   - atOnce: sequences that run.
     ///   - queue: sequences of a tenant that may wait.
-    init(atOnce: Int, queue: Int, now: @escaping @Sendable () -> Moment = Controller.monotonic) {
+    ///   - spare: sequences that run beyond `atOnce`, of tenants that have none running.
+    init(atOnce: Int, queue: Int, spare: Int = 0, now: @escaping @Sendable () -> Moment = Controller.monotonic) {
         self.now = now
-        state = Mutex(State(queue: FairQueue(places: atOnce), most: atOnce + queue))
+        state = Mutex(State(queue: FairQueue(places: atOnce, spare: spare), most: atOnce + queue))
     }
 
     /// Running and waiting sequences.

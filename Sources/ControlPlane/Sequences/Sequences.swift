@@ -1,6 +1,7 @@
 // Generation as the gateway sees it: a stream of events per sequence that no crash, eviction or new node
 // disturbs. A sequence whose router is lost asks for the router again and replays; after so many tries without
 // progress it gives up with an error.
+import FunctionModel
 import Logging
 import Scheduler
 import Synchronization
@@ -18,15 +19,17 @@ public final class Sequences: Sendable {
     private let routers: RouterDirectory
     private let controller: Controller
     private let tenants: Tenants
+    private let metering: Metering?
     private let gates = Mutex<[String: SequenceGate]>([:])
     private let firstPause: Duration
 
-    /// - Parameter connect: links to a model's router, starting it when needed.
+    /// - Parameter connect: links to a router, by its full name, starting it when needed.
     public init(
-        controller: Controller, tenants: Tenants, firstPause: Duration = .milliseconds(20),
-        connect: @escaping @Sendable (_ model: String) async throws(RouterUnavailable) -> any RouterAccess
+        controller: Controller, tenants: Tenants, metering: Metering? = nil, firstPause: Duration = .milliseconds(20),
+        connect: @escaping @Sendable (_ router: String) async throws(RouterUnavailable) -> any RouterAccess
     ) {
-        (self.controller, self.tenants, self.firstPause) = (controller, tenants, firstPause)
+        (self.controller, self.tenants, self.metering) = (controller, tenants, metering)
+        self.firstPause = firstPause
         routers = RouterDirectory(connect: connect)
     }
 
@@ -59,10 +62,16 @@ public final class Sequences: Sendable {
             throw caller == .local ? error : Self.unknown(model)
         }
         let own = try tenants.admit(caller, sequences: specs.count)
+        let ask = Ask(
+            model: model, router: tenants.router(of: model, for: caller), caller: caller,
+            use: UsageKey(tenant: caller.name, model: model, key: caller.key))
         let gate = gates.withLock { gates in
             let settings = controller.settings
-            let gate = gates[model] ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue)
-            gates[model] = gate
+            let gate =
+                gates[ask.router]
+                ?? SequenceGate(
+                    atOnce: settings.sequences, queue: settings.queue, spare: settings.sequences)
+            gates[ask.router] = gate
             return gate
         }
         guard gate.reserve(specs.count, of: caller.name) else {
@@ -77,6 +86,7 @@ public final class Sequences: Sendable {
                     : "\(model) has \(places)")
                     + "; there is no place for \(specs.count) more, try again later", retryAfter: 1)
         }
+        metering?.count(ask.use) { $0.requests += 1 }
         return specs.map { spec in
             let (stream, sink) = AsyncStream<RouterEvent>.makeStream()
             let task = Task {
@@ -87,7 +97,7 @@ public final class Sequences: Sendable {
                         if let refusal = tenants.refusal(of: caller) {
                             sink.yield(.failed(code: refusal.code, parameter: "", message: refusal.message))
                         } else {
-                            await self.run(model, spec, for: caller, sink)
+                            await self.run(ask, spec, sink)
                         }
                         gate.leave(caller.name)
                     } else {
@@ -111,39 +121,44 @@ public final class Sequences: Sendable {
             message: "there is no model \(model.prefix(100)) that this key may use; GET /v1/models lists them")
     }
 
-    private func run(
-        _ model: String, _ spec: GenerateSpec, for caller: Caller, _ sink: AsyncStream<RouterEvent>.Continuation
-    ) async {
+    /// Who asks for what, from whom, and who pays.
+    private struct Ask: Sendable {
+        let model: String
+        /// The router function's full name.
+        let router: String
+        let caller: Caller
+        let use: UsageKey
+    }
+
+    private func run(_ ask: Ask, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var spec = spec
-        spec.owner = tenants.owner(of: caller)
+        spec.owner = tenants.owner(of: ask.caller)
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
-            switch await attempt(model, for: caller, &replay, &clock, sink) {
+            switch await attempt(ask, &replay, &clock, sink) {
             case .ended: return
             case .busy(let reason):
                 busyTries += 1
-                guard busyTries <= Self.mostBusyTries else { return giveUp(model, for: caller, reason, sink) }
+                guard busyTries <= Self.mostBusyTries else { return giveUp(ask, reason, sink) }
                 try? await Task.sleep(for: Self.busyPause)
             case .lost(let progress, let reason):
                 tries = progress ? 1 : tries + 1
-                guard tries <= Self.mostTries else { return giveUp(model, for: caller, reason, sink) }
+                guard tries <= Self.mostTries else { return giveUp(ask, reason, sink) }
                 // At once after progress: a crash should not be felt.
                 if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
             }
         }
     }
 
-    private func giveUp(
-        _ model: String, for caller: Caller, _ reason: String, _ sink: AsyncStream<RouterEvent>.Continuation
-    ) {
-        var message = "\(model) could not be served"
-        if caller == .local {
+    private func giveUp(_ ask: Ask, _ reason: String, _ sink: AsyncStream<RouterEvent>.Continuation) {
+        var message = "\(ask.model) could not be served"
+        if ask.caller == .local {
             message += ": \(reason)"
         } else {
             // The reason may name what is another tenant's.
-            controller.logger.warning("\(message) to \(caller.name): \(reason)")
+            controller.logger.warning("\(message) to \(ask.caller.name): \(reason)")
             message += "; try again later"
         }
         sink.yield(.failed(code: "unavailable", parameter: "", message: message))
@@ -158,18 +173,24 @@ public final class Sequences: Sendable {
     }
 
     private func attempt(
-        _ model: String, for caller: Caller, _ replay: inout Replay, _ clock: inout FirstTokenClock,
+        _ ask: Ask, _ replay: inout Replay, _ clock: inout FirstTokenClock,
         _ sink: AsyncStream<RouterEvent>.Continuation
     ) async -> Outcome {
+        let model = ask.model
         let router: any RouterAccess
         do throws(RouterUnavailable) {
-            let found = try await routers.router(model)
+            let found = try await routers.router(ask.router)
             router = found.router
             if found.warm { await controller.countWarm() } else { clock.router = found.router.startCost }
+            // One that was running before control began was started for nobody here.
+            if found.isFirst, router.startCost.map + router.startCost.read > 0 {
+                metering?.count(ask.use) { $0.coldStarts += 1 }
+            }
         } catch {
             if error.code == "not_found" || error.code == "denied" {
                 let failure =
-                    caller == .local ? ControlFailure(code: error.code, message: error.message) : Self.unknown(model)
+                    ask.caller == .local
+                    ? ControlFailure(code: error.code, message: error.message) : Self.unknown(model)
                 sink.yield(.failed(code: failure.code, parameter: "model", message: failure.message))
                 return .ended
             }
@@ -185,14 +206,15 @@ public final class Sequences: Sendable {
         }
         var progress = false
         let spec = replay.spec
-        for await update in router.start(spec) {
+        let meter = metering?.begin(ask.use)
+        for await update in router.start(spec, cost: { meter?.used($0) }) {
             switch update {
             case .lost(let reason):
-                await routers.discard(model, router)
+                await routers.discard(ask.router, router)
                 return .lost(progress: progress, reason: reason)
             case .event(.failed("busy", _, let message)): return .busy(reason: message)
             case .event(.failed(let code, _, let message)) where Self.passing.contains(code):
-                await routers.discard(model, router)
+                await routers.discard(ask.router, router)
                 return .lost(progress: progress, reason: message)
             case .event(let event):
                 var fresh: RouterEvent
@@ -201,7 +223,7 @@ public final class Sequences: Sendable {
                 case .known: continue
                 case .nonsense(let what):
                     router.distrust()
-                    await routers.discard(model, router)
+                    await routers.discard(ask.router, router)
                     let message = "the router of \(model) \(what), and was ended"
                     sink.yield(.failed(code: "broken", parameter: "", message: message))
                     return .ended
@@ -212,30 +234,31 @@ public final class Sequences: Sendable {
                     fresh = .firstToken(whole)
                 }
                 progress = true
-                switch fresh {
-                case .started(let prompt, _, let cached): tenants.spend(prompt.count - Int(cached), of: caller)
-                case .token: tenants.spend(1, of: caller)
-                default: break
-                }
+                spend(fresh, ask)
                 sink.yield(fresh)
                 if fresh.isLast { return .ended }
             }
         }
         if Task.isCancelled { return .ended }
-        await routers.discard(model, router)
+        await routers.discard(ask.router, router)
         return .lost(progress: progress, reason: "its router ended")
+    }
+
+    private func spend(_ event: RouterEvent, _ ask: Ask) {
+        switch event {
+        case .started(let prompt, _, let cached):
+            tenants.spend(prompt.count - Int(cached), of: ask.caller)
+            metering?.count(ask.use) {
+                $0.promptTokens += Int64(prompt.count)
+                $0.cachedTokens += Int64(cached)
+            }
+        case .token:
+            tenants.spend(1, of: ask.caller)
+            metering?.count(ask.use) { $0.outputTokens += 1 }
+        default: break
+        }
     }
 
     /// Failures of a router that another try may not meet.
     private static let passing: Set<String> = ["draining", "lost", "unavailable", "crashed", "broken"]
-}
-
-extension RouterEvent {
-    /// Whether no event follows.
-    var isLast: Bool {
-        switch self {
-        case .finished, .failed: true
-        case .started, .promptScores, .firstToken, .token, .trace, .routes: false
-        }
-    }
 }

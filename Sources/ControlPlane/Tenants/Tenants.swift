@@ -12,13 +12,21 @@ import Synchronization
 public enum Caller: Sendable, Hashable {
     /// The operator's, or anybody's on a box without tenants.
     case local
-    case tenant(String)
+    /// A tenant, and how the key begins that it has shown.
+    case tenant(String, key: String = "")
 
     public var name: String {
         switch self {
         // No tenant's name.
         case .local: ""
-        case .tenant(let name): name
+        case .tenant(let name, _): name
+        }
+    }
+
+    var key: String {
+        switch self {
+        case .local: ""
+        case .tenant(_, let key): key
         }
     }
 }
@@ -124,7 +132,7 @@ public final class Tenants: TenantAdministration {
             guard !(state.tenants.isEmpty && operatorKeys.isEmpty) else { return .local }
             guard let hash, let owner = state.owners[hash] else { return nil }
             state.used[owner.tenant, default: [:]][owner.key] = date()
-            return .tenant(owner.tenant)
+            return .tenant(owner.tenant, key: owner.key)
         }
         guard let found else { throw key == nil ? Self.noKey : Self.wrongKey }
         if case .tenant = found { flushSoon() }
@@ -144,13 +152,13 @@ public final class Tenants: TenantAdministration {
 
     /// Whether it may know of a model and use it.
     public func allows(_ caller: Caller, _ model: String) -> Bool {
-        guard case .tenant(let name) = caller else { return true }
+        guard case .tenant(let name, _) = caller else { return true }
         return state.withLock { $0.tenants[name]?.limits.allows(model) ?? false }
     }
 
     /// What is left to it; nil where nothing is limited.
     public func allowance(of caller: Caller) -> TokenAllowance? {
-        guard case .tenant(let name) = caller else { return nil }
+        guard case .tenant(let name, _) = caller else { return nil }
         let now = now()
         return state.withLock { state in
             Self.bucket(of: name, &state, now).map {
@@ -162,7 +170,7 @@ public final class Tenants: TenantAdministration {
 
     /// A number that no other caller has, nor one of the same name that was removed: what a prompt cache keeps is its alone.
     func owner(of caller: Caller) -> UInt64 {
-        guard case .tenant(let name) = caller else { return 0 }
+        guard case .tenant(let name, _) = caller else { return 0 }
         return state.withLock { state in
             let number = state.numbers[name] ?? .random(in: 1 ... .max)
             if state.tenants[name] != nil { state.numbers[name] = number }
@@ -172,16 +180,24 @@ public final class Tenants: TenantAdministration {
 
     /// Its share of routers.
     func share(of caller: Caller) -> FairShare {
-        guard case .tenant(let name) = caller, let limits = state.withLock({ $0.tenants[name]?.limits }) else {
+        guard case .tenant(let name, _) = caller, let limits = state.withLock({ $0.tenants[name]?.limits }) else {
             // Who was removed meanwhile comes behind all others.
             return FairShare(isBatch: caller != .local)
         }
         return FairShare(weight: limits.weight, isBatch: limits.priority == .batch)
     }
 
+    /// The full name of the router function that runs its sequences.
+    func router(of model: String, for caller: Caller) -> String {
+        guard case .tenant(let name, _) = caller,
+            state.withLock({ $0.tenants[name]?.limits.router }) == .private
+        else { return "\(model)/router" }
+        return Catalog.routerName(model, for: name)
+    }
+
     /// Why it may begin nothing now: `unauthorized` or `rate_limited`.
     func refusal(of caller: Caller) -> ControlFailure? {
-        guard case .tenant(let name) = caller else { return nil }
+        guard case .tenant(let name, _) = caller else { return nil }
         let now = now()
         let wait: Duration? = state.withLock { state in
             guard state.tenants[name] != nil else { return nil }
@@ -200,7 +216,7 @@ public final class Tenants: TenantAdministration {
     /// - Throws: `ControlFailure` `unauthorized`, `rate_limited`, `queue_full`, or `bad_request` for more than it may ever have.
     func admit(_ caller: Caller, sequences: Int) throws(ControlFailure) -> SequenceGate? {
         if let refusal = refusal(of: caller) { throw refusal }
-        guard case .tenant(let name) = caller else { return nil }
+        guard case .tenant(let name, _) = caller else { return nil }
         let found: (gate: SequenceGate, most: Int)? = state.withLock { state in
             guard let limits = state.tenants[name]?.limits, let most = limits.maxRequests else { return nil }
             let gate = state.gates[name] ?? SequenceGate(atOnce: most, queue: limits.queue)
@@ -226,7 +242,7 @@ public final class Tenants: TenantAdministration {
 
     /// Tokens that were computed for it.
     func spend(_ tokens: Int, of caller: Caller) {
-        guard case .tenant(let name) = caller, tokens > 0 else { return }
+        guard case .tenant(let name, _) = caller, tokens > 0 else { return }
         let now = now()
         state.withLock { state in
             guard var bucket = Self.bucket(of: name, &state, now) else { return }

@@ -28,6 +28,24 @@ struct AdminRoutes: Sendable {
                 }
             ])
         router.route("/admin/status", [.get: { _, _ in try Self.json(await control.status()) }])
+        router.route(
+            "/admin/usage",
+            [
+                .get: { request, _ in
+                    let query = request.uri.queryParameters
+                    func seconds(_ name: Substring) throws(APIError) -> Int64? {
+                        guard let text = query[name] else { return nil }
+                        guard let value = Int64(text), value >= 0 else {
+                            throw .badParameter(
+                                String(name), "'\(name)' is '\(text.prefix(100))', it must be seconds since 1970")
+                        }
+                        return value
+                    }
+                    return try Self.json(
+                        await control.usage(
+                            tenant: query["tenant"].map(String.init), from: seconds("from"), to: seconds("to")))
+                }
+            ])
         router.route("/admin/backup", [.get: { _, _ in try Self.json(await control.backup()) }])
         router.route("/admin/verify", [.post: { _, _ in try Self.json(await control.verify()) }])
     }

@@ -87,10 +87,18 @@ struct TenantRoutes: Sendable {
                 throw .badParameter("priority", "'priority' is '\(text.prefix(100))', it must be \(known)")
             }
         }
+        var router: RouterSharing?
+        if let text = try fields.string("router") {
+            router = RouterSharing(rawValue: text)
+            guard router != nil else {
+                throw .badParameter("router", "'router' is '\(text.prefix(100))', it must be shared or private")
+            }
+        }
         let models = try names(fields)
-        return { [priority] limits in
+        return { [priority, router] limits in
             if let weight { limits.weight = Int(weight) }
             if let priority { limits.priority = priority }
+            if let router { limits.router = router }
             if let most { limits.maxRequests = most.value }
             if let queue { limits.queue = Int(queue) }
             if let rate { limits.tokensPerMinute = rate.value }

@@ -47,7 +47,7 @@ struct AnswerHead: Sendable {
             completionTokens += Int(tokens)
             unfinished -= 1
         case .firstToken(let parts): firstToken = firstToken ?? parts
-        case .promptScores, .token, .failed, .trace, .routes: break
+        case .promptScores, .token, .failed, .trace, .routes, .used: break
         }
     }
 

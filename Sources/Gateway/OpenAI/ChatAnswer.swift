@@ -44,7 +44,7 @@ struct ChatAnswer: Answer {
             choices[index].finish = reason
             let rest = text.isEmpty ? [] : [chunk(index, delta: ["content": .string(text)])]
             return rest + [chunk(index, delta: .object([]), finish: reason.name)]
-        case .promptScores, .firstToken, .failed, .trace, .routes: return []
+        case .promptScores, .firstToken, .failed, .trace, .routes, .used: return []
         }
     }
 

@@ -58,7 +58,7 @@ struct CompletionAnswer: Answer {
             choices[index].text += text
             choices[index].finish = reason
             return before + [chunk(index, text: text, logprobs: .null, finish: reason.name)]
-        case .firstToken, .failed, .trace, .routes: return []
+        case .firstToken, .failed, .trace, .routes, .used: return []
         }
     }
 

@@ -110,7 +110,7 @@ struct InferenceRoutes: Sendable {
             switch element.event {
             case .firstToken(let parts): return (events, parts)
             case .token, .finished: return (events, nil)
-            case .started, .promptScores, .failed, .trace, .routes: break
+            case .started, .promptScores, .failed, .trace, .routes, .used: break
             }
         }
         throw APIError.clientGone

@@ -91,7 +91,7 @@ extension Memory {
 
     /// It is in memory: whoever else waits for it maps what is there.
     private func grantOthers(_ entry: ShardEntry) {
-        for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
+        for other in entry.instances where other.waitsForShard {
             _ = grant(entry, to: other)
         }
     }
@@ -113,7 +113,7 @@ extension Memory {
         entry.loader = nil
         store.releasePages(of: entry.digest)
         residency.failed(entry.key)
-        for other in entry.instances where other.shardState == LOCUM_SHARD_ABSENT && other.isActive {
+        for other in entry.instances where other.waitsForShard {
             residency.want(entry.key)
         }
     }

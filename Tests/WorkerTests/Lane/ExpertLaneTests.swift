@@ -131,6 +131,33 @@ struct ExpertLaneTests {
     }
 
     @Test(
+        "Replies tell of all CPU time that the process uses, each of it once; callers of a batch share it by their pairs"
+    )
+    func cpuTime() throws {
+        let caller = try Self.caller()
+        Self.fill(caller, rows: 1)
+        caller.pairs[0] = locum_pair(row: 0, expert: 3)
+        // The worker's process is the test's here.
+        func used() -> UInt64 {
+            var nothing: UInt64 = 0
+            return locum_untold_cpu_ns(&nothing)
+        }
+        var (told, before, last) = (UInt64(0), UInt64(0), UInt64(0))
+        for number in 1...400 {
+            let asked = used()
+            caller.send(caller.call(UInt64(number)))
+            let reply = try #require(caller.receive())
+            if number == 1 { #expect(reply.cpu_ns > 0, "the start is told of with the first call") }
+            if reply.cpu_ns > 0 { (before, last) = (asked, used()) }
+            told += reply.cpu_ns
+        }
+        #expect(told > before && told <= last)
+        // Of one that has been told of everything nothing is left.
+        var all = UInt64.max
+        #expect(locum_untold_cpu_ns(&all) == 0)
+    }
+
+    @Test(
         "A shard whose room is taken back is dropped when idle, kept when a call comes first, and read again when called"
     )
     func residency() throws {
@@ -155,7 +182,7 @@ struct ExpertLaneTests {
         #expect(status.moveShard(from: LOCUM_SHARD_ABSENT, to: LOCUM_SHARD_GRANTED))
         guard case .loaded = try request() else { throw SyscallError(stage: "hear that it was read", errno: EPROTO) }
         let reply = try #require(caller.receive())
-        #expect(Int32(reply.status) == LOCUM_REPLY_OK && reply.load_ns > 0 && reply.load_ns <= reply.compute_ns)
+        #expect(Int32(reply.status) == LOCUM_REPLY_OK && reply.load_ns > 0)
         #expect(Array(caller.output(call, pairs: 1)[0..<caller.width]) == before)
         // A call that comes before the message keeps the pages, and the message means nothing any more.
         #expect(status.moveShard(from: LOCUM_SHARD_RESIDENT, to: LOCUM_SHARD_LEAVING))

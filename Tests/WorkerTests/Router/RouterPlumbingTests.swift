@@ -99,6 +99,7 @@ struct RouterPlumbingTests {
         for index in 0..<6 {
             outbox.add(.failed(code: "\(index)", parameter: "", message: long), sequence: UInt64(index % 2))
         }
+        outbox.add(.used(SequenceCost(expertNanoseconds: 5), last: false), sequence: 1)
         try outbox.flush(to: mine.raw)
         #expect(outbox.isFull && !outbox.isEmpty)
         outbox.drop(1)
@@ -106,11 +107,14 @@ struct RouterPlumbingTests {
         var codes: [String] = []
         for _ in 0..<100 {
             while let packet = try? Seqpacket.receive(theirs.raw, wait: false) {
-                guard let whole = try assembler.add(try RouterFrame(frame: packet.bytes)),
-                    case .failed(let code, _, let message) = try RouterEvent(frame: whole)
-                else { continue }
-                #expect(message == long)
-                codes.append(code)
+                guard let whole = try assembler.add(try RouterFrame(frame: packet.bytes)) else { continue }
+                switch try RouterEvent(frame: whole) {
+                case .failed(let code, _, let message):
+                    #expect(message == long)
+                    codes.append(code)
+                case .used: codes.append("cost")
+                default: break
+                }
             }
             try outbox.flush(to: mine.raw)
         }
@@ -118,5 +122,6 @@ struct RouterPlumbingTests {
         // 0 and 1 were sent or begun when 1 was dropped; later ones of sequence 1 were not.
         #expect(codes.filter { ["0", "2", "4"].contains($0) } == ["0", "2", "4"])
         #expect(!codes.contains("5"))
+        #expect(codes.last == "cost", "what was spent is told whoever wants no answer any more")
     }
 }

@@ -205,9 +205,13 @@ struct RouterServerTests {
         #expect(bench.meter.active == 2)
         try first.receive()
         let before = first.events[1]?.count
+        guard case .used(_, last: true) = first.events[1]?.last else {
+            Issue.record("what it has cost does not follow a cancellation")
+            return
+        }
         bench.turn(5)
         try first.receive()
-        #expect(first.events[1]?.count == before, "no event follows a cancellation")
+        #expect(first.events[1]?.count == before, "nothing else follows")
         shutdown(first.socket.raw, Int32(SHUT_RDWR))
         bench.turn()
         #expect(bench.meter.active == 1 && bench.server.callers.count == 1)
@@ -217,6 +221,74 @@ struct RouterServerTests {
         try second.cancel(1)
         bench.turn()
         #expect(bench.meter.active == 0 && bench.model.trims > 0)
+    }
+
+    @Test("A sequence's cost is that of its rows, and is told before its end, also when it fails or is cancelled")
+    func costs() throws {
+        let bench = try RouterBench()
+        bench.model.costOfRow = SequenceCost(expertNanoseconds: 7, coldStarts: 1)
+        let caller = try bench.caller()
+        func told(_ sequence: UInt64) throws -> [SequenceCost] {
+            try caller.receive()
+            return (caller.events[sequence] ?? []).compactMap { if case .used(let cost, _) = $0 { cost } else { nil } }
+        }
+        try caller.start(1, spec(prompt(1, 5), 4))
+        try caller.start(2, spec(prompt(2, 9), 400))
+        bench.turn(12)
+        // The last token drawn is never computed: 5 + 3 rows.
+        #expect(try told(1) == [SequenceCost(expertNanoseconds: 56, coldStarts: 8)])
+        guard case .finished = caller.events[1]?.last else {
+            Issue.record("the end is not the last event")
+            return
+        }
+        #expect(try told(2) == [], "not yet time")
+        try caller.cancel(2)
+        bench.turn()
+        let cost = try #require(try told(2).first)
+        #expect(cost.expertNanoseconds == UInt64(cost.coldStarts) * 7 && cost.coldStarts > 9)
+        try caller.start(3, spec(prompt(3, 5), 4))
+        bench.turn(2)
+        bench.model.failure = RouterFailure("function_failed", "on purpose")
+        bench.turn(2)
+        #expect(try !told(3).isEmpty)
+        guard case .failed = caller.events[3]?.last else {
+            Issue.record("the failure is not the last event")
+            return
+        }
+    }
+
+    @Test(
+        "Who comes anew while others have answers under way is computed first and alone, once; the others go on after it"
+    )
+    func newcomers() throws {
+        let bench = try RouterBench(context: 1024)
+        let caller = try bench.caller()
+        func ask(_ number: UInt64, rows: Int, owner: UInt64) throws {
+            var spec = spec(prompt(Int(number), rows), 300)
+            spec.owner = owner
+            try caller.start(number, spec)
+        }
+        for number in 1...4 { try ask(UInt64(number), rows: 5, owner: 1) }
+        bench.turn(6)
+        bench.model.steps = []
+        try ask(5, rows: 40, owner: 2)
+        try ask(6, rows: 40, owner: 3)
+        bench.turn(4)
+        // Each of the two alone, with everybody's step between them; then all answers together.
+        #expect(bench.model.steps == [40, 5, 40, 6] || bench.model.steps == [40, 4 + 1, 40, 4 + 2])
+        bench.model.steps = []
+        // A second one of the same owner is no newcomer, nor is anybody where all are one's own.
+        try ask(7, rows: 40, owner: 2)
+        bench.turn(1)
+        #expect(bench.model.steps.first != 40)
+        let alone = try RouterBench(context: 1024)
+        let other = try alone.caller()
+        try other.start(1, spec(prompt(1, 5), 300))
+        alone.turn(4)
+        alone.model.steps = []
+        try other.start(2, spec(prompt(2, 40), 300))
+        alone.turn(1)
+        #expect(alone.model.steps.first != 40)
     }
 
     @Test("More sequences than allowed are refused as busy, not queued")

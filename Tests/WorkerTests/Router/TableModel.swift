@@ -1,6 +1,7 @@
 // A model without weights: its logits are random numbers keyed by the whole sequence so far, so that any slip in
 // order, position or replay shows in the tokens. It checks the rules that batches have to keep.
 import Testing
+import Wire
 
 @testable import Worker
 
@@ -19,6 +20,7 @@ final class TableModel: SequenceModel {
     var failure: RouterFailure?
     /// Overrides logits, by tokens so far.
     var script: (([Int32]) -> Int32?)?
+    var costOfRow = SequenceCost()
     private(set) var dropped = 0
     private(set) var trims = 0
     private var results: [[Float]?] = []
@@ -53,6 +55,8 @@ final class TableModel: SequenceModel {
                     : GateTrace())
         }
     }
+
+    func cost(row: Int) -> SequenceCost { costOfRow }
 
     func logits(after tokens: [Int32]) -> [Float] {
         if let token = script?(tokens) { return (0..<vocabulary).map { $0 == Int(token) ? 9 : 0 } }

@@ -1,0 +1,135 @@
+// What was used, in a file of its own beside the registry: it is written every second while somebody uses the box, and when
+// it is damaged the box goes on serving.
+public import FunctionModel
+import GRDB
+import Glibc
+import Synchronization
+
+/// Amounts by hour, tenant, model and key, in `DIR/usage.sqlite`.
+public final class SQLiteUsage: UsageStore {
+    private let queue: DatabaseQueue
+    private let path: String
+    /// Held during every use: SQLite does not survive a call on what was closed.
+    private let isOpen = Mutex(true)
+    /// What a damaged file was renamed to when this was opened.
+    public let replaced: String?
+
+    /// Rows of hours longer ago are removed: 400 days.
+    public static let keptSeconds: Int64 = 400 * 86_400
+
+    /// Opens or makes the file. A damaged one is set aside, and begun anew.
+    /// - Throws: `StoreError`.
+    public init(path: String) throws(StoreError) {
+        self.path = path
+        do throws(StoreError) {
+            (queue, replaced) = (try Self.open(path), nil)
+        } catch {
+            guard error.code == "damaged" else { throw error }
+            let aside = RegistryFiles.nextDamaged(path)
+            for part in RegistryFiles.parts where RegistryFiles.exists(path + part) {
+                try RegistryFiles.move(path + part, to: aside + part)
+            }
+            (queue, replaced) = (try Self.open(path), aside)
+        }
+    }
+
+    private static func open(_ path: String) throws(StoreError) -> DatabaseQueue {
+        SQLiteRegistry.keepPrivate(path)
+        var configuration = Configuration()
+        configuration.journalMode = .wal
+        do {
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            try queue.writeWithoutTransaction { db in
+                try db.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -256")
+                try SQLiteRegistry.checkStructure(db)
+                try db.execute(
+                    sql: """
+                        CREATE TABLE IF NOT EXISTS usage (
+                            hour INTEGER NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, key TEXT NOT NULL,
+                            requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+                            output_tokens INTEGER NOT NULL, expert_us INTEGER NOT NULL, kb_ms INTEGER NOT NULL,
+                            cold_starts INTEGER NOT NULL,
+                            PRIMARY KEY (hour, tenant, model, key)
+                        ) STRICT, WITHOUT ROWID
+                        """)
+            }
+            return queue
+        } catch {
+            throw failure(error, path)
+        }
+    }
+
+    /// Takes the log into the file and closes it; every later call fails.
+    public func close() {
+        isOpen.withLock { isOpen in
+            if isOpen { try? queue.close() }
+            isOpen = false
+        }
+    }
+
+    public func add(_ amounts: [UsageKey: UsageCounts], now: Int64) throws(StoreError) {
+        try run { db in
+            for (key, counts) in amounts {
+                try db.execute(
+                    sql: """
+                        INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                        ON CONFLICT DO UPDATE SET requests = requests + excluded.requests,
+                        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+                        cached_tokens = cached_tokens + excluded.cached_tokens,
+                        output_tokens = output_tokens + excluded.output_tokens,
+                        expert_us = expert_us + excluded.expert_us, kb_ms = kb_ms + excluded.kb_ms,
+                        cold_starts = cold_starts + excluded.cold_starts
+                        """,
+                    arguments: [
+                        Self.hour(now), key.tenant, key.model, key.key, counts.requests, counts.promptTokens,
+                        counts.cachedTokens, counts.outputTokens, counts.expertMicroseconds,
+                        counts.kilobyteMilliseconds, counts.coldStarts,
+                    ])
+            }
+            try db.execute(sql: "DELETE FROM usage WHERE hour < ?", arguments: [Self.hour(now - Self.keptSeconds)])
+        }
+    }
+
+    public func sums(
+        tenant: String?, from: Int64?, to: Int64?
+    ) throws(StoreError) -> [(key: UsageKey, counts: UsageCounts)] {
+        try run { db in
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT tenant, model, key, sum(requests), sum(prompt_tokens), sum(cached_tokens), sum(output_tokens),
+                    sum(expert_us), sum(kb_ms), sum(cold_starts) FROM usage
+                    WHERE hour >= ? AND hour < ? AND (tenant = ? OR ? IS NULL)
+                    GROUP BY tenant, model, key ORDER BY tenant, model, key
+                    """, arguments: [from ?? 0, to ?? Int64.max, tenant, tenant])
+            return rows.map { row in
+                var counts = UsageCounts()
+                (counts.requests, counts.promptTokens, counts.cachedTokens) = (row[3], row[4], row[5])
+                (counts.outputTokens, counts.expertMicroseconds) = (row[6], row[7])
+                (counts.kilobyteMilliseconds, counts.coldStarts) = (row[8], row[9])
+                return (UsageKey(tenant: row[0], model: row[1], key: row[2]), counts)
+            }
+        }
+    }
+
+    private static func hour(_ seconds: Int64) -> Int64 { max(0, seconds) / 3600 * 3600 }
+
+    private func run<T: Sendable>(_ body: (Database) throws -> T) throws(StoreError) -> T {
+        try isOpen.withLock { isOpen throws(StoreError) in
+            guard isOpen else { throw StoreError(code: "io", message: "the record of use \(path) is closed") }
+            do { return try queue.write(body) } catch { throw Self.failure(error, path) }
+        }
+    }
+
+    private static func failure(_ error: any Error, _ path: String) -> StoreError {
+        let error = error as? DatabaseError ?? DatabaseError(resultCode: .SQLITE_ERROR, message: "\(error)")
+        let reason = error.message ?? "\(error.resultCode)"
+        switch error.resultCode {
+        case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_ERROR:
+            return StoreError(code: "damaged", message: "the record of use \(path) is damaged: \(reason)")
+        case .SQLITE_FULL:
+            return StoreError(code: "disk_full", message: "no space to write the record of use \(path); free some")
+        default: return StoreError(code: "io", message: "the record of use \(path) cannot be used: \(reason)")
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// The record of use: sums, hours, damage.
+import FunctionModel
+import GRDB
+import Glibc
+import Testing
+
+@testable import ControlStore
+
+@Suite("The record of use") struct UsageTests {
+    private func counts(_ number: Int64) -> UsageCounts {
+        var counts = UsageCounts()
+        (counts.requests, counts.promptTokens, counts.cachedTokens) = (number, 2 * number, 3 * number)
+        (counts.outputTokens, counts.expertMicroseconds) = (4 * number, 5 * number)
+        (counts.kilobyteMilliseconds, counts.coldStarts) = (6 * number, 7 * number)
+        return counts
+    }
+    private let a = UsageKey(tenant: "a", model: "m", key: "k1")
+    private let b = UsageKey(tenant: "b", model: "m", key: "k2")
+    private let local = UsageKey(tenant: "", model: "m", key: "")
+
+    @Test(
+        "Amounts add up over the hours that are asked for, of the tenant that is, also after the file was opened again")
+    func sums() throws {
+        try withFolder { folder in
+            let path = "\(folder)/usage.sqlite"
+            let first = try SQLiteUsage(path: path)
+            try first.add([a: counts(1), b: counts(10)], now: 7200)
+            try first.add([a: counts(2)], now: 10_799)
+            first.close()
+            #expect(throws: StoreError.self) { try first.add([a: counts(1)], now: 1) }
+            let store = try SQLiteUsage(path: path)
+            #expect(store.replaced == nil)
+            try store.add([a: counts(100), local: counts(1000)], now: 10_800)
+            func sums(_ tenant: String?, _ from: Int64?, _ to: Int64?) throws -> [UsageKey: UsageCounts] {
+                Dictionary(uniqueKeysWithValues: try store.sums(tenant: tenant, from: from, to: to).map { ($0, $1) })
+            }
+            #expect(try sums(nil, nil, nil) == [a: counts(103), b: counts(10), local: counts(1000)])
+            #expect(try sums("a", nil, nil) == [a: counts(103)])
+            #expect(try sums("", nil, nil) == [local: counts(1000)])
+            #expect(try sums(nil, 7200, 10_800) == [a: counts(3), b: counts(10)])
+            #expect(try sums(nil, 7201, nil) == [a: counts(100), local: counts(1000)])
+            #expect(try sums("nobody", nil, nil).isEmpty)
+            // What is older than anybody asks for goes.
+            try store.add([b: counts(1)], now: 10_800 + SQLiteUsage.keptSeconds)
+            #expect(try sums(nil, nil, 10_800).isEmpty)
+        }
+    }
+
+    @Test("A damaged record is set aside and a new one begun; a broken write adds nothing", arguments: [0, 2000])
+    func damage(at offset: Int) throws {
+        try withFolder { folder in
+            let path = "\(folder)/usage.sqlite"
+            let store = try SQLiteUsage(path: path)
+            try store.add([a: counts(1)], now: 7200)
+            store.close()
+            let file = open(path, O_RDWR)
+            let junk = [UInt8](repeating: 0x5a, count: 8000)
+            #expect(pwrite(file, junk, junk.count, off_t(offset)) == junk.count)
+            close(file)
+            let again = try SQLiteUsage(path: path)
+            let aside = try #require(again.replaced)
+            #expect(access(aside, F_OK) == 0)
+            try again.add([a: counts(2)], now: 7200)
+            #expect(try again.sums(tenant: nil, from: nil, to: nil).map(\.counts) == [counts(2)])
+            again.close()
+        }
+    }
+}
