@@ -46,20 +46,20 @@ extension Controller {
     }
 
     /// What the processes, weights and caches of each model take in bytes, as the kernel said last of each process; of one that
-    /// it was not asked of yet, what such a process takes at least.
+    /// it was not asked of yet, what such a process usually takes.
     /// - Parameter fresh: it is asked now.
     func heldMemory(fresh: Bool) async -> [String: Int] {
         if fresh, !table.isEmpty { _ = await usage(detailed: true) }
         var held: [String: Int] = [:]
         for instance in table.all where instance.state.pid != nil {
             let known = instance.proportionalBytes
-            held[instance.function.model, default: 0] += known > 0 ? known : instance.function.bytes + Self.leastProcess
+            held[instance.function.model, default: 0] += known > 0 ? known : instance.function.bytes + Self.usualProcess
         }
         return held
     }
 
-    /// Bytes of a worker that has just begun.
-    private static let leastProcess = 96 << 10
+    /// Bytes of a worker beside its shard, as measured with two lanes.
+    private static let usualProcess = 128 << 10
 
     /// `locum list`.
     public func models() -> [ModelSummary] {

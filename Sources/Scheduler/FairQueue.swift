@@ -97,6 +97,13 @@ public struct FairQueue: Sendable {
         return started
     }
 
+    /// For so long one of its tickets has held a place that was of no use to it: its clock goes back.
+    public mutating func refund(_ tenant: String, _ time: Duration, now: Duration) {
+        settle(now)
+        guard let weight = accounts[tenant]?.share.weight else { return }
+        accounts[tenant]?.clock -= max(0, time / .seconds(1)) / Double(weight)
+    }
+
     /// Other places than before; what runs goes on.
     /// - Returns: those that run now.
     public mutating func change(places: Int, now: Duration) -> [UInt64] {

@@ -9,6 +9,11 @@ import Wire
 
 @testable import ControlPlane
 
+extension Tenants {
+    /// A tenant as it shows a new key.
+    func its(_ name: String) throws -> Caller { try caller(showing: createKey(for: name).key) }
+}
+
 @Suite("Tenants") final class TenantsTests: Sendable {
     private let clock = Mutex(Duration.zero)
 
@@ -177,7 +182,7 @@ import Wire
     func tokens() throws {
         let tenants = try tenants()
         _ = try tenants.create("a", TenantLimits(tokensPerMinute: 60))
-        let caller = Caller.tenant("a")
+        let caller = try tenants.its("a")
         #expect(tenants.allowance(of: caller) == TokenAllowance(limit: 60, remaining: 60, reset: .zero))
         #expect(tenants.allowance(of: .local) == nil)
         _ = try tenants.admit(caller, sequences: 1)
@@ -198,12 +203,12 @@ import Wire
     func atOnce() throws {
         let tenants = try tenants()
         _ = try tenants.create("a", TenantLimits(maxRequests: 2, queue: 1))
-        let gate = try #require(try tenants.admit(.tenant("a"), sequences: 3))
-        let error = #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 1) }
+        let gate = try #require(try tenants.admit(try tenants.its("a"), sequences: 3))
+        let error = #expect(throws: ControlFailure.self) { try tenants.admit(try tenants.its("a"), sequences: 1) }
         #expect(error?.code == "queue_full" && error?.retryAfter != nil)
         #expect(try tenants.report("a").waiting == 3)
         gate.abandon("")
-        _ = try tenants.admit(.tenant("a"), sequences: 1)
+        _ = try tenants.admit(try tenants.its("a"), sequences: 1)
         #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("gone"), sequences: 1) }
     }
 
@@ -220,10 +225,10 @@ import Wire
         func refusal(_ model: String) async -> String? {
             let spec = GenerateSpec(prompt: .tokens([1]))
             let asked = await #expect(throws: ControlFailure.self) {
-                try await control.generate(model, [spec], for: .tenant("a"))
+                try await control.generate(model, [spec], for: try tenants.its("a"))
             }
             let described = await #expect(throws: ControlFailure.self) {
-                try await control.describe(model, for: .tenant("a"))
+                try await control.describe(model, for: try tenants.its("a"))
             }
             #expect(asked == described && asked?.code == "not_found")
             return asked?.message.replacing(" \(model) ", with: " X ")
@@ -231,7 +236,7 @@ import Wire
         // `m` is there, `other` it may use but is not there, `mm` is neither.
         let messages = Set([await refusal("m"), await refusal("other"), await refusal("mm")])
         #expect(messages.count == 1 && messages.first??.contains("did you mean") == false)
-        #expect(await control.models(for: .tenant("a")).isEmpty)
+        #expect(await control.models(for: try tenants.its("a")).isEmpty)
         #expect(await control.models(for: .local).map(\.name) == ["m"])
     }
 
@@ -265,30 +270,50 @@ import Wire
     func owners() throws {
         let tenants = try tenants()
         for index in 0..<20 { _ = try tenants.create("t\(index)", TenantLimits()) }
-        let callers = [Caller.local] + (0..<20).map { Caller.tenant("t\($0)") }
-        let numbers = callers.map { tenants.owner(of: $0) }
+        let callers = try [Caller.local] + (0..<20).map { try tenants.its("t\($0)") }
+        let numbers = callers.map(\.number)
         #expect(Set(numbers).count == callers.count && numbers[0] == 0)
-        #expect(callers.map { tenants.owner(of: $0) } == numbers)
+        #expect(try (0..<20).map { try tenants.its("t\($0)").number } == Array(numbers.dropFirst()))
         _ = try tenants.remove("t0")
-        _ = try tenants.create("t0", TenantLimits())
-        #expect(tenants.owner(of: .tenant("t0")) != numbers[1])
+        #expect(!tenants.allows(callers[1], "m") && tenants.refusal(of: callers[1])?.code == "unauthorized")
+        _ = try tenants.create("t0", TenantLimits(tokensPerMinute: 100))
+        // Who was of the old one is not of the new one, and spends nothing of it.
+        let new = try tenants.its("t0")
+        #expect(new.number != numbers[1] && tenants.allows(new, "m") && !tenants.allows(callers[1], "m"))
+        tenants.spend(1000, of: callers[1])
+        #expect(tenants.refusal(of: new) == nil && tenants.allowance(of: new)?.remaining == 100)
+        #expect(tenants.allowance(of: callers[1]) == nil && tenants.refusal(of: callers[1])?.code == "unauthorized")
+    }
+
+    @Test("What waited while its key was revoked or its model taken away does not begin")
+    func revoked() throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits())
+        let key = try tenants.createKey(for: "a")
+        let caller = try tenants.caller(showing: key.key)
+        #expect(tenants.refusal(of: caller) == nil && tenants.allows(caller, "m"))
+        _ = try tenants.set("a") { $0.models = ["other"] }
+        #expect(!tenants.allows(caller, "m"))
+        _ = try tenants.revokeKey(key.id)
+        #expect(tenants.refusal(of: caller)?.code == "unauthorized")
+        #expect(try tenants.refusal(of: tenants.its("a")) == nil)
     }
 
     @Test("Other limits hold for what is under way, too, and who waits may run at once")
     func changed() async throws {
         let tenants = try tenants()
         _ = try tenants.create("a", TenantLimits(maxRequests: 1, queue: 1))
-        let gate = try #require(try tenants.admit(.tenant("a"), sequences: 2))
+        let gate = try #require(try tenants.admit(try tenants.its("a"), sequences: 2))
         #expect(await gate.enter("", FairShare()))
         let second = Task { await gate.enter("", FairShare()) }
         try await waitUntil { gate.waiting == 1 }
         _ = try tenants.set("a") { $0.weight = 7 }
-        #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 1) }
+        #expect(throws: ControlFailure.self) { try tenants.admit(try tenants.its("a"), sequences: 1) }
         _ = try tenants.set("a") { $0.maxRequests = 2 }
         #expect(await second.value)
         #expect(try tenants.report("a").active == 2)
         #expect(
-            #expect(throws: ControlFailure.self) { try tenants.admit(.tenant("a"), sequences: 4) }?.code
+            #expect(throws: ControlFailure.self) { try tenants.admit(try tenants.its("a"), sequences: 4) }?.code
                 == "bad_request")
     }
 
@@ -296,10 +321,10 @@ import Wire
     func late() throws {
         let tenants = try tenants()
         _ = try tenants.create("a", TenantLimits(tokensPerMinute: 10))
-        #expect(tenants.refusal(of: .tenant("a")) == nil && tenants.refusal(of: .local) == nil)
-        tenants.spend(11, of: .tenant("a"))
-        #expect(tenants.refusal(of: .tenant("a"))?.code == "rate_limited")
+        #expect(tenants.refusal(of: try tenants.its("a")) == nil && tenants.refusal(of: .local) == nil)
+        tenants.spend(11, of: try tenants.its("a"))
+        #expect(tenants.refusal(of: try tenants.its("a"))?.code == "rate_limited")
         _ = try tenants.remove("a")
-        #expect(tenants.refusal(of: .tenant("a"))?.code == "unauthorized")
+        #expect(tenants.refusal(of: try tenants.its("a"))?.code == "unauthorized")
     }
 }

@@ -52,7 +52,7 @@ public final class Metering: Sendable {
     private static let writePause = Duration.milliseconds(500)
     private static let lookPause = Duration.seconds(1)
     /// Looking at memory takes node's time: at most one part in so many.
-    private static let lookShare = 50
+    private static let lookShare = 20
 
     /// - Parameter processors: that experts can run on at once; more than they have computed nobody is told.
     init(

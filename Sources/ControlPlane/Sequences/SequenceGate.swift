@@ -108,6 +108,11 @@ final class SequenceGate: Sendable {
         }
     }
 
+    /// Time that a place of the tenant's was held for no use of its own.
+    func refund(_ tenant: String, _ time: Duration) {
+        state.withLock { $0.queue.refund(tenant, time, now: now()) }
+    }
+
     /// A sequence that had its turn has ended; the next one runs.
     func leave(_ tenant: String) {
         let next = state.withLock { state in

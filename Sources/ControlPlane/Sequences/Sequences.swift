@@ -62,18 +62,18 @@ public final class Sequences: Sendable {
             throw caller == .local ? error : Self.unknown(model)
         }
         let own = try tenants.admit(caller, sequences: specs.count)
-        let ask = Ask(
-            model: model, router: tenants.router(of: model, for: caller), caller: caller,
-            use: UsageKey(tenant: caller.name, model: model, key: caller.key))
+        let router = tenants.router(of: model, for: caller)
         let gate = gates.withLock { gates in
             let settings = controller.settings
             let gate =
-                gates[ask.router]
-                ?? SequenceGate(
-                    atOnce: settings.sequences, queue: settings.queue, spare: settings.sequences)
-            gates[ask.router] = gate
+                gates[router]
+                ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue, spare: settings.sequences)
+            gates[router] = gate
             return gate
         }
+        let ask = Ask(
+            model: model, router: router, caller: caller,
+            use: UsageKey(tenant: caller.name, model: model, key: caller.key), gate: gate)
         guard gate.reserve(specs.count, of: caller.name) else {
             for _ in specs { own?.abandon("") }
             // Of others a tenant hears nothing.
@@ -93,8 +93,10 @@ public final class Sequences: Sendable {
                 // First a place among the tenant's own, then one at the router: who waits for the first holds no other up.
                 if await own?.enter("", FairShare()) ?? true {
                     if await gate.enter(caller.name, tenants.share(of: caller)) {
-                        // Much may have been used, and the tenant be gone, since this was asked.
-                        if let refusal = tenants.refusal(of: caller) {
+                        // Much may have been used since this was asked, the key revoked, the model taken away.
+                        let refusal =
+                            tenants.refusal(of: caller) ?? (tenants.allows(caller, model) ? nil : Self.unknown(model))
+                        if let refusal {
                             sink.yield(.failed(code: refusal.code, parameter: "", message: refusal.message))
                         } else {
                             await self.run(ask, spec, sink)
@@ -128,11 +130,12 @@ public final class Sequences: Sendable {
         let router: String
         let caller: Caller
         let use: UsageKey
+        let gate: SequenceGate
     }
 
     private func run(_ ask: Ask, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var spec = spec
-        spec.owner = tenants.owner(of: ask.caller)
+        spec.owner = ask.caller.number
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: controller.now())
         var (tries, busyTries) = (0, 0)
@@ -179,8 +182,11 @@ public final class Sequences: Sendable {
         let model = ask.model
         let router: any RouterAccess
         do throws(RouterUnavailable) {
+            let begun = controller.now()
             let found = try await routers.router(ask.router)
             router = found.router
+            // Who finds a model asleep does not pay for its start with its turns.
+            if !found.warm { ask.gate.refund(ask.caller.name, controller.now() - begun) }
             if found.warm { await controller.countWarm() } else { clock.router = found.router.startCost }
             // One that was running before control began was started for nobody here.
             if found.isFirst, router.startCost.map + router.startCost.read > 0 {

@@ -12,21 +12,30 @@ import Synchronization
 public enum Caller: Sendable, Hashable {
     /// The operator's, or anybody's on a box without tenants.
     case local
-    /// A tenant, and how the key begins that it has shown.
-    case tenant(String, key: String = "")
+    /// A tenant; its number, which no other had, nor one of the same name that was removed; and how the key begins that it has
+    /// shown.
+    case tenant(String, number: UInt64 = 0, key: String = "")
 
     public var name: String {
         switch self {
         // No tenant's name.
         case .local: ""
-        case .tenant(let name, _): name
+        case .tenant(let name, _, _): name
+        }
+    }
+
+    /// What a prompt cache knows it by: what it keeps is its alone.
+    var number: UInt64 {
+        switch self {
+        case .local: 0
+        case .tenant(_, let number, _): number
         }
     }
 
     var key: String {
         switch self {
         case .local: ""
-        case .tenant(_, let key): key
+        case .tenant(_, _, let key): key
         }
     }
 }
@@ -73,15 +82,27 @@ public final class Tenants: TenantAdministration {
         var owners: [[UInt8]: (tenant: String, key: String)] = [:]
         var buckets: [String: TokenBucket] = [:]
         var gates: [String: SequenceGate] = [:]
-        /// Numbers for prompt caches.
+        /// Drawn when a tenant appears.
         var numbers: [String: UInt64] = [:]
         /// Keys that were used since that was written down, and when.
         var used: [String: [String: Int64]] = [:]
         var isFlushing = false
 
-        mutating func index() {
-            owners = [:]
-            for tenant in tenants.values { for key in tenant.keys { owners[key.hash] = (tenant.name, key.id) } }
+        mutating func put(_ name: String, _ tenant: TenantRecord?) {
+            for key in tenants[name]?.keys ?? [] { owners[key.hash] = nil }
+            for key in tenant?.keys ?? [] { owners[key.hash] = (name, key.id) }
+            tenants[name] = tenant
+            if tenant == nil {
+                (buckets[name], used[name], numbers[name]) = (nil, nil, nil)
+            } else if numbers[name] == nil {
+                numbers[name] = .random(in: 1 ... .max)
+            }
+        }
+
+        /// Whom a caller is of; nil if not of a tenant, or of one that was removed since.
+        func record(of caller: Caller) -> TenantRecord? {
+            guard case .tenant(let name, let number, _) = caller, numbers[name] == number else { return nil }
+            return tenants[name]
         }
     }
 
@@ -106,8 +127,7 @@ public final class Tenants: TenantAdministration {
     ) throws(StoreError) {
         (self.store, self.logger, self.events, self.now, self.date) = (store, logger, events, now, date)
         var state = State()
-        for tenant in try store.tenants() { state.tenants[tenant.name] = tenant }
-        state.index()
+        for tenant in try store.tenants() { state.put(tenant.name, tenant) }
         self.state = Mutex(state)
         operatorKeys = try OperatorKeys(store: store, date: date)
     }
@@ -132,7 +152,7 @@ public final class Tenants: TenantAdministration {
             guard !(state.tenants.isEmpty && operatorKeys.isEmpty) else { return .local }
             guard let hash, let owner = state.owners[hash] else { return nil }
             state.used[owner.tenant, default: [:]][owner.key] = date()
-            return .tenant(owner.tenant, key: owner.key)
+            return .tenant(owner.tenant, number: state.numbers[owner.tenant] ?? 0, key: owner.key)
         }
         guard let found else { throw key == nil ? Self.noKey : Self.wrongKey }
         if case .tenant = found { flushSoon() }
@@ -148,39 +168,28 @@ public final class Tenants: TenantAdministration {
     /// The same for every key that does not open what was asked for.
     public static let wrongKey = ControlFailure(
         code: "unauthorized",
-        message: "the key is not valid; the operator of this box makes keys with `locum key create`")
+        // Clients know a wrong key by how OpenAI says it.
+        message: "Incorrect API key provided; the operator of this box makes keys with `locum key create`")
 
     /// Whether it may know of a model and use it.
     public func allows(_ caller: Caller, _ model: String) -> Bool {
-        guard case .tenant(let name, _) = caller else { return true }
-        return state.withLock { $0.tenants[name]?.limits.allows(model) ?? false }
+        caller == .local || state.withLock { $0.record(of: caller)?.limits.allows(model) ?? false }
     }
 
     /// What is left to it; nil where nothing is limited.
     public func allowance(of caller: Caller) -> TokenAllowance? {
-        guard case .tenant(let name, _) = caller else { return nil }
         let now = now()
         return state.withLock { state in
-            Self.bucket(of: name, &state, now).map {
+            Self.bucket(of: caller, &state, now).map {
                 TokenAllowance(
                     limit: $0.perMinute, remaining: max(0, $0.balance(now: now)), reset: $0.untilFull(now: now))
             }
         }
     }
 
-    /// A number that no other caller has, nor one of the same name that was removed: what a prompt cache keeps is its alone.
-    func owner(of caller: Caller) -> UInt64 {
-        guard case .tenant(let name, _) = caller else { return 0 }
-        return state.withLock { state in
-            let number = state.numbers[name] ?? .random(in: 1 ... .max)
-            if state.tenants[name] != nil { state.numbers[name] = number }
-            return number
-        }
-    }
-
     /// Its share of routers.
     func share(of caller: Caller) -> FairShare {
-        guard case .tenant(let name, _) = caller, let limits = state.withLock({ $0.tenants[name]?.limits }) else {
+        guard let limits = state.withLock({ $0.record(of: caller)?.limits }) else {
             // Who was removed meanwhile comes behind all others.
             return FairShare(isBatch: caller != .local)
         }
@@ -189,21 +198,20 @@ public final class Tenants: TenantAdministration {
 
     /// The full name of the router function that runs its sequences.
     func router(of model: String, for caller: Caller) -> String {
-        guard case .tenant(let name, _) = caller,
-            state.withLock({ $0.tenants[name]?.limits.router }) == .private
-        else { return "\(model)/router" }
-        return Catalog.routerName(model, for: name)
+        guard state.withLock({ $0.record(of: caller)?.limits.router }) == .private else { return "\(model)/router" }
+        return Catalog.routerName(model, for: caller.name)
     }
 
     /// Why it may begin nothing now: `unauthorized` or `rate_limited`.
     func refusal(of caller: Caller) -> ControlFailure? {
-        guard case .tenant(let name, _) = caller else { return nil }
+        guard caller != .local else { return nil }
         let now = now()
         let wait: Duration? = state.withLock { state in
-            guard state.tenants[name] != nil else { return nil }
-            return Self.bucket(of: name, &state, now)?.wait(now: now) ?? .zero
+            // The key may have been revoked since.
+            guard state.record(of: caller)?.keys.contains(where: { $0.id == caller.key }) == true else { return nil }
+            return Self.bucket(of: caller, &state, now)?.wait(now: now) ?? .zero
         }
-        guard let wait else { return ControlFailure(code: "unauthorized", message: "the tenant \(name) was removed") }
+        guard let wait else { return Self.wrongKey }
         guard wait > .zero else { return nil }
         let seconds = Int((wait / .seconds(1)).rounded(.up))
         return ControlFailure(
@@ -216,11 +224,10 @@ public final class Tenants: TenantAdministration {
     /// - Throws: `ControlFailure` `unauthorized`, `rate_limited`, `queue_full`, or `bad_request` for more than it may ever have.
     func admit(_ caller: Caller, sequences: Int) throws(ControlFailure) -> SequenceGate? {
         if let refusal = refusal(of: caller) { throw refusal }
-        guard case .tenant(let name, _) = caller else { return nil }
         let found: (gate: SequenceGate, most: Int)? = state.withLock { state in
-            guard let limits = state.tenants[name]?.limits, let most = limits.maxRequests else { return nil }
-            let gate = state.gates[name] ?? SequenceGate(atOnce: most, queue: limits.queue)
-            state.gates[name] = gate
+            guard let limits = state.record(of: caller)?.limits, let most = limits.maxRequests else { return nil }
+            let gate = state.gates[caller.name] ?? SequenceGate(atOnce: most, queue: limits.queue)
+            state.gates[caller.name] = gate
             return (gate, most + limits.queue)
         }
         guard let (gate, most) = found else { return nil }
@@ -242,20 +249,20 @@ public final class Tenants: TenantAdministration {
 
     /// Tokens that were computed for it.
     func spend(_ tokens: Int, of caller: Caller) {
-        guard case .tenant(let name, _) = caller, tokens > 0 else { return }
+        guard caller != .local, tokens > 0 else { return }
         let now = now()
         state.withLock { state in
-            guard var bucket = Self.bucket(of: name, &state, now) else { return }
+            guard var bucket = Self.bucket(of: caller, &state, now) else { return }
             bucket.spend(tokens, now: now)
-            state.buckets[name] = bucket
+            state.buckets[caller.name] = bucket
         }
     }
 
-    private static func bucket(of tenant: String, _ state: inout State, _ now: Moment) -> TokenBucket? {
-        guard let rate = state.tenants[tenant]?.limits.tokensPerMinute else { return nil }
-        if let bucket = state.buckets[tenant], bucket.perMinute == rate { return bucket }
+    private static func bucket(of caller: Caller, _ state: inout State, _ now: Moment) -> TokenBucket? {
+        guard let rate = state.record(of: caller)?.limits.tokensPerMinute else { return nil }
+        if let bucket = state.buckets[caller.name], bucket.perMinute == rate { return bucket }
         let fresh = TokenBucket(perMinute: rate, now: now)
-        state.buckets[tenant] = fresh
+        state.buckets[caller.name] = fresh
         return fresh
     }
 
@@ -478,15 +485,13 @@ public final class Tenants: TenantAdministration {
                 throw ControlFailure(code: error.code, message: error.message)
             }
             state.withLock { state in
-                state.tenants[name] = tenant
+                state.put(name, tenant)
                 if let limits = tenant?.limits, let most = limits.maxRequests {
                     state.gates[name]?.change(atOnce: most, queue: limits.queue)
                 } else {
                     // Those under way keep the gate that they came through.
                     state.gates[name] = nil
                 }
-                if tenant == nil { (state.buckets[name], state.used[name], state.numbers[name]) = (nil, nil, nil) }
-                state.index()
             }
         }
     }

@@ -15,6 +15,10 @@ struct AccessMiddleware: RouterMiddleware {
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
+        // The first is the authority; another one somebody else may have gone by.
+        if let host = HTTPField.Name("Host"), request.headers.contains(host) {
+            throw APIError(status: .badRequest, message: "the request names more than one Host", code: "bad_request")
+        }
         if let refusal = rule.refusal(
             host: request.head.authority, origin: request.headers[.origin],
             local: context.channel.localAddress?.ipAddress)
