@@ -35,7 +35,7 @@ import Testing
             let id = try await ask(given)
             // Some of these are not even HTTP.
             guard let id else { continue }
-            #expect(id != given && RequestID.isSane(id) && id.utf8.count > 16, "\(id)")
+            #expect(id != given && RequestID.isSane(id) && id.utf8.count == 32, "\(id)")
             made.insert(id)
         }
         #expect(made.count >= 6)
