@@ -35,8 +35,9 @@ class Answer:
         return json.loads(self.body)
 
     def without(self, *names: str) -> tuple[int, str, bytes]:
-        """All that was answered but when, and with names that the request had itself replaced."""
-        body, kept = self.body, [f"{key}: {value}" for key, value in self.headers if key != "date"]
+        """All that was answered but when and the request's own id, and with names that the request had itself replaced."""
+        passing = {"date": "", "x-request-id": "x" * len(self.header("x-request-id") or "")}
+        body, kept = self.body, [f"{key}: {passing.get(key, value)}" for key, value in self.headers]
         for name in names:
             body = body.replace(name.encode(), b"X" * len(name.encode()))
         return self.status, "\n".join(kept), body

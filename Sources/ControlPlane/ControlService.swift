@@ -35,6 +35,8 @@ public protocol ControlService: Sendable {
     func metrics() async -> [MetricFamily]
     /// What happened, and what happens.
     var events: EventLog { get }
+    /// What control logged, and logs.
+    var logs: Feed<LogReport> { get }
     /// Administration of tenants and keys; see `Tenants`.
     var tenants: any TenantAdministration { get }
 }
@@ -46,12 +48,17 @@ public struct LocalControl: ControlService {
     private let all: Tenants
     private let metering: Metering
 
-    public init(controller: Controller, sequences: Sequences, tenants: Tenants, metering: Metering) {
+    public init(
+        controller: Controller, sequences: Sequences, tenants: Tenants, metering: Metering,
+        logs: Feed<LogReport> = Feed(most: 1)
+    ) {
         (self.controller, self.sequences, all, self.metering) = (controller, sequences, tenants, metering)
+        self.logs = logs
     }
 
     public var tenants: any TenantAdministration { all }
     public var events: EventLog { controller.events }
+    public let logs: Feed<LogReport>
     public func access(showing key: String?) throws(ControlFailure) -> Access { try all.access(showing: key) }
     public func allowance(of caller: Caller) -> TokenAllowance? { all.allowance(of: caller) }
     public func models(for caller: Caller) async -> [ModelSummary] {

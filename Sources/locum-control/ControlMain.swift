@@ -21,6 +21,9 @@ import Systemd
 
 @main
 enum ControlMain {
+    /// For `locum logs`.
+    private static let logs = Feed<LogReport>(most: 4096)
+
     static func main() {
         let arguments: ControlArguments
         do { arguments = try ControlArguments(CommandLine.arguments) } catch { leave("\(error)", code: 64) }
@@ -39,8 +42,11 @@ enum ControlMain {
         let provider = Logger.MetadataProvider { RequestID.current.map { ["request": "\($0)"] } ?? [:] }
         LoggingSystem.bootstrap(
             { label, provider -> any LogHandler in
-                if Journal.isStandardError { return JournalLogHandler(program: label, metadataProvider: provider) }
-                return StreamLogHandler.standardError(label: label, metadataProvider: provider)
+                let handler: any LogHandler =
+                    Journal.isStandardError
+                    ? JournalLogHandler(program: label, metadataProvider: provider)
+                    : StreamLogHandler.standardError(label: label, metadataProvider: provider)
+                return KeptLogHandler(inner: handler, feed: logs)
             }, metadataProvider: provider)
         // Not on the main actor, whose thread waits.
         Task.detached { await run(arguments, confinement, notifier) }
@@ -124,13 +130,15 @@ enum ControlMain {
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(
-            control: LocalControl(controller: controller, sequences: sequences, tenants: tenants, metering: metering),
+            control: LocalControl(
+                controller: controller, sequences: sequences, tenants: tenants, metering: metering, logs: logs),
             group: group,
             logger: logger)
         Leaving.closing.withLock {
             $0 = {
                 // Who follows what happens would be waited for.
                 events.feed.close()
+                logs.close()
                 return gateway.requests.close()
             }
         }

@@ -35,7 +35,7 @@ import Testing
             let id = try await ask(given)
             // Some of these are not even HTTP.
             guard let id else { continue }
-            #expect(id != given && RequestID.isSane(id) && id.utf8.count > 16, "\(id)")
+            #expect(id != given && RequestID.isSane(id) && id.utf8.count == 32, "\(id)")
             made.insert(id)
         }
         #expect(made.count >= 6)
@@ -73,6 +73,26 @@ import Testing
             return first + client.readAnswer(until: "tenant a was made")
         }
         #expect(two.contains(line) && two.contains(#""number":2"#))
+        for (name, function) in [("m/L00-E000", "m/L00-E000"), ("mm", "mm/router")] {
+            control.logs.add {
+                LogReport(
+                    number: $0, time: 8, level: "warning", message: "about \(name)", fields: ["function": function])
+            }
+        }
+        control.logs.add {
+            LogReport(number: $0, time: 8, level: "info", message: "deployed m, revision 1", fields: [:])
+        }
+        for (query, numbers) in [
+            ("", [1, 2, 3]), ("?function=m", [1, 3]), ("?function=m%2FL00-E000", [1]), ("?function=mm", [2]),
+            ("?function=x", []),
+        ] {
+            let answer = try await blocking {
+                let client = Client(path: path)
+                client.send("GET /admin/logs\(query) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return client.readAnswer()
+            }
+            #expect((1...3).filter { answer.contains("\"number\":\($0),") } == numbers, "\(query): \(answer)")
+        }
         // It has left; and whoever follows when the daemon ends comes to an end, too.
         for _ in 0..<500 where gateway.requests.close() > 0 { usleep(10_000) }
         #expect(gateway.requests.close() == 0)

@@ -71,6 +71,7 @@ final class FakeControl: ControlService {
 
     let administration = FakeTenants()
     let events = EventLog { 7 }
+    let logs = Feed<LogReport>(most: 9)
     var tenants: any TenantAdministration { administration }
     /// Keys that there are, and whose; none: everybody may ask.
     let keys = Mutex<[String: Caller]>([:])

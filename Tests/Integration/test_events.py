@@ -97,5 +97,9 @@ def test_a_request_is_called_in_the_log_as_its_client_called_it(box):
             os.chmod(shard, 0o400)
         wait_for(lambda: any("request=order-67" in line and "bob" in line for line in daemon.errors), 5, "a line of the log")
         assert not any("order-66" in line for line in daemon.errors)
+        # `locum logs` has it as well, under its model and not under others.
+        mine = [json.loads(line) for line in daemon.run("logs", "nano", "--json").splitlines()]
+        assert [row["fields"]["request"] for row in mine if "bob" in row["message"]] == ["order-67"]
+        assert "request=order-67" in daemon.run("logs") and "order-67" not in daemon.run("logs", "tales")
     finally:
         daemon.run("tenant", "rm", "bob")

@@ -1,7 +1,5 @@
-// `locum events`: what happens, a line each.
+// `locum events` and `locum logs`: what happens, and what control says of itself, a line each.
 import ArgumentParser
-import ControlClient
-import FoundationEssentials
 import FunctionModel
 
 struct Events: ParsableCommand {
@@ -17,38 +15,42 @@ struct Events: ParsableCommand {
 
     func run() throws {
         try reporting {
-            var partial: [UInt8] = []
-            var last: Int?
-            var failure: (any Error)?
-            try daemon.client.stream("GET", "/admin/events" + (follow ? "?follow=true" : "")) { bytes in
-                partial += bytes
-                guard let end = partial.lastIndex(of: UInt8(ascii: "\n")) else { return true }
-                let lines = Array(partial[...end])
-                partial.removeSubrange(...end)
-                if json {
-                    write(bytes: lines)
-                    return true
-                }
-                do {
-                    for line in lines.split(separator: UInt8(ascii: "\n")) {
-                        let event = try JSONDecoder().decode(EventReport.self, from: Data(line))
-                        if let last, event.number > last + 1 {
-                            write(text: "(\(event.number - last - 1) were missed)\n")
-                        }
-                        last = event.number
-                        write(text: Self.text(event))
-                    }
-                } catch {
-                    failure = error
-                }
-                return failure == nil
-            }
-            if let failure { throw failure }
+            let query = follow ? [("follow", "true")] : []
+            try FeedReader.print("/admin/events", query, daemon, json: json, text: Self.text, gaps: true)
         }
     }
 
-    private static func text(_ event: EventReport) -> String {
+    private static func text(_ event: EventReport) -> (String, Int) {
         let kind = event.kind.rawValue.replacing("_", with: " ")
-        return "\(Human.date(event.time / 1000))  \(kind.padded(12))\(event.message)\n"
+        return ("\(Human.date(event.time / 1000))  \(kind.padded(12))\(event.message)", event.number)
+    }
+}
+
+struct Logs: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the log of locum-control, or what in it is about a function.",
+        discussion: """
+            The latest lines since it began, some thousand at most. Of a service the journal has all, node's lines as well:
+            `journalctl -u locum-control -u locum-node`.
+            """)
+    @OptionGroup var daemon: DaemonOptions
+    @Argument(help: "A model, or a function by its full name.") var function: String?
+    @Flag(name: .shortAndLong, help: "Go on with what is logged next, until interrupted.") var follow = false
+    @Flag(help: "Print JSON, a line each.") var json = false
+
+    func validate() throws { if let function { try Name.check(function) } }
+
+    func run() throws {
+        try reporting {
+            var query = follow ? [("follow", "true")] : []
+            if let function { query.append(("function", function)) }
+            try FeedReader.print(
+                "/admin/logs", query, daemon, json: json, text: Self.text, gaps: function == nil)
+        }
+    }
+
+    private static func text(_ entry: LogReport) -> (String, Int) {
+        let fields = entry.fields.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+        return ("\(Human.date(entry.time / 1000))  \(entry.level.padded(9))\(entry.message)\(fields)", entry.number)
     }
 }

@@ -1,5 +1,6 @@
 // What a request is called in the log and in its answer, so that what a client saw can be found there: the client's own name
 // for it, where that can stand in a line, else one that is made.
+import FunctionModel
 import HTTPTypes
 
 public enum RequestID {
@@ -10,8 +11,8 @@ public enum RequestID {
 
     static func of(_ headers: HTTPFields) -> String {
         if let name = HTTPField.Name.requestID, let given = headers[name], isSane(given) { return given }
-        let half = { String(UInt64.random(in: 0 ... .max), radix: 16) }
-        return half() + half()
+        // 128 bits, always of the same length.
+        return Hexadecimal.text((0..<16).map { _ in UInt8.random(in: 0...255) })
     }
 
     /// Letters, digits and what joins them: nothing that could end a line, or begin another field in one.
