@@ -156,7 +156,8 @@ let package = Package(
             path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: alone),
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
-        tests("SettingsTests", ["Settings"]),
+        tests("CommandsTests", ["Commands", "FunctionModel", "Settings", "Wire"]),
+        tests("SettingsTests", ["SeededRandom", "Settings"]),
         tests("KernelsTests", ["Kernels", "SeededRandom"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(

@@ -22,6 +22,8 @@ public struct DeployOptions: WireMessage, Equatable {
     public var probe: Bool
     /// Only say what would be made (the manifest): nothing is read but headers, nothing is written.
     public var planOnly: Bool
+    /// Both: a deployment that is read and hashed whole, and answered as if it had been done. Nothing is written.
+    public var isDryRun: Bool { probe && planOnly }
 
     public init(
         name: String, expertsPerFunction: UInt32 = 1, layersPerFunction: UInt32 = 1, quantize: String = "",

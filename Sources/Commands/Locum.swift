@@ -18,7 +18,8 @@ public struct Locum: ParsableCommand {
             """,
         version: LocumVersion.text,
         subcommands: [
-            Up.self, Plan.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Backup.self,
+            Up.self, Plan.self, Deploy.self, Apply.self, List.self, Describe.self, Remove.self, Verify.self,
+            Backup.self,
             Restore.self, Repair.self, Generate.self, Chat.self, Invoke.self, Processes.self, Evict.self, Status.self,
             Events.self, Logs.self, TenantCommand.self, KeyCommand.self, UsageCommand.self, ConfigCommand.self,
             Doctor.self, Trace.self, VersionCommand.self,

@@ -27,6 +27,9 @@ extension Controller {
         }
         do throws(ControlFailure) {
             let draft = try draft(options, manifest, digests)
+            if options.isDryRun {
+                return send([.committed(deployment: deployment, json: try json(preview(draft, written: written)))])
+            }
             let report = try commit(draft, written: written)
             send([.committed(deployment: deployment, json: try json(report))])
             retain()
@@ -80,6 +83,27 @@ extension Controller {
                 + "\(mebibytes(shape.sequenceBytesPerToken * shape.context)) for one sequence of \(shape.context) "
                 + "tokens, \(mebibytes(MemoryCost.workingSet(shape))) for one layer's experts. Give `locum up` more "
                 + "with --memory, or deploy with a smaller --context or fewer --experts-per-function")
+    }
+
+    /// What `commit` would answer.
+    private func preview(_ draft: ModelDraft, written: Int) -> DeployReport {
+        let old = catalog.model(draft.name)
+        if let old, isSame(old, draft) {
+            return DeployReport(old, changed: false, functionsChanged: 0, shardsWritten: written)
+        }
+        let functions = draft.manifest.functions.enumerated().map { index, function in
+            FunctionRecord(
+                id: 0, model: draft.name, index: index, name: "\(draft.name)/\(function.name)",
+                runtime: index == 0 ? .router : .expert, digest: draft.digests[function.shard], bytes: function.bytes,
+                experts: function.experts, node: draft.node)
+        }
+        let before = Dictionary((old?.functions ?? []).map { ($0.name, $0.digest) }) { first, _ in first }
+        let model = ModelRecord(
+            name: draft.name, revision: (old?.revision ?? 0) + 1, manifest: draft.manifest, options: draft.options,
+            deployedAt: draft.deployedAt, node: draft.node, functions: functions)
+        return DeployReport(
+            model, changed: true, functionsChanged: functions.count { before[$0.name] != $0.digest },
+            shardsWritten: written)
     }
 
     private func commit(_ draft: ModelDraft, written: Int) throws(ControlFailure) -> DeployReport {

@@ -71,8 +71,11 @@ extension Deployments {
             let digest = try digest(bytes)
             try expectNew(index, deployment)
             let stored = store.has(digest)
-            if stored { deployment.shards[index] = .stored(digest) }
-            reply(deployment, .has(stored))
+            // In a dry run there are all shards, so that none is written.
+            let passes = stored || deployment.options.isDryRun
+            if passes { deployment.shards[index] = .stored(digest) }
+            if passes && !stored { deployment.written += 1 }
+            reply(deployment, .has(passes))
         case .create(let index, let length):
             guard !deployment.options.planOnly else { throw NodeAgentError.badRequest("it writes, and was to plan") }
             try expectNew(index, deployment)
@@ -90,7 +93,9 @@ extension Deployments {
                 throw NodeAgentError.badRequest("its manifest is longer than \(Deployment.longestManifest) bytes")
             }
             deployment.manifest += part
-            if last { deployment.options.planOnly ? tellPlan(deployment) : try register(deployment) }
+            guard last else { return }
+            deployment.options.planOnly && !deployment.options.isDryRun
+                ? tellPlan(deployment) : try register(deployment)
         case .failed(let code, let message):
             finish(deployment, NodeAgentError(code: String(code.prefix(64)), message: String(message.prefix(8192))))
         }

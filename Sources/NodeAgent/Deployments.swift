@@ -82,7 +82,7 @@ final class Deployments {
             return
         }
         // A plan changes nothing, so it needs nobody's leave.
-        guard !first.options.planOnly else {
+        guard !first.options.planOnly || first.options.isDryRun else {
             return attempt(first) { () throws(NodeAgentError) in
                 try first.move(to: .asking)
                 try first.move(to: .importing)
@@ -136,7 +136,7 @@ final class Deployments {
         guard let deployment = line.first(where: { $0.id == id && $0.state == .asking }) else { return }
         attempt(deployment) { () throws(NodeAgentError) in
             try deployment.move(to: .importing)
-            try startImport(deployment, probe: probe)
+            try startImport(deployment, probe: probe || deployment.options.isDryRun)
         }
     }
 
@@ -147,7 +147,7 @@ final class Deployments {
 
     func committed(_ id: UInt32, _ json: String) {
         guard let deployment = line.first(where: { $0.id == id && $0.state == .registering }) else { return }
-        retained?.formUnion(deployment.digests ?? [])
+        if !deployment.options.isDryRun { retained?.formUnion(deployment.digests ?? []) }
         deployment.caller.send(.deployed(json: json))
         end(deployment)
     }

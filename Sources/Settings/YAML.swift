@@ -1,8 +1,7 @@
 // YAML as a tree with lines: what settings and manifests are read from. libyaml itself rather than Yams, which wraps it: that
 // takes all of Foundation with it, some 15 MB resident in a node that has 10.
 //
-// The tree is finite whatever the file says: a node that an alias names a second time is not entered again, nesting has a
-// limit, and so has the file.
+// The tree is not larger than the file, whatever that says: aliases are not followed, nesting has a limit, and so has the file.
 import CLibYAML
 import Glibc
 import Syscall
@@ -44,71 +43,106 @@ public struct YAML: Sendable {
         defer { parser.deallocate() }
         guard yaml_parser_initialize(parser) == 1 else { throw SettingsError("\(name): out of memory") }
         defer { yaml_parser_delete(parser) }
-        // The parser reads them while documents are loaded.
+        // The parser reads them as events are asked for.
         let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, bytes.count))
         defer { copy.deallocate() }
         copy.initialize(from: bytes, count: bytes.count)
         yaml_parser_set_input_string(parser, copy, bytes.count)
-        guard let first = try document(parser, name) else { return nil }
-        guard try document(parser, name) == nil else {
+        let events = Events(parser: parser, name: name)
+        guard case .document = try events.next().event else { return nil }
+        let (event, line) = try events.next()
+        let root = try events.node(event, line, depth: 0)
+        _ = try events.next()
+        guard case .nothing = try events.next().event else {
             throw SettingsError("\(name) holds a second document (after ---); put all into one")
         }
-        return first
+        return root
     }
 
-    /// The next document; nil when there is none.
-    private static func document(
-        _ parser: UnsafeMutablePointer<yaml_parser_t>, _ name: String
-    ) throws(SettingsError) -> YAML? {
-        var document = yaml_document_t()
-        guard yaml_parser_load(parser, &document) == 1 else {
-            let problem = parser.pointee.problem.map { String(cString: $0) } ?? "it cannot be read"
-            throw SettingsError(
-                "\(name):\(parser.pointee.problem_mark.line + 1): this is no YAML: \(problem); "
-                    + "look at this line's indentation and quotes")
+    /// What libyaml finds, one after another. Not its documents: building one of many brackets or anchors takes time that
+    /// grows with their square.
+    private struct Events {
+        enum Event {
+            case document
+            case text(String, isPlain: Bool)
+            case list
+            case map
+            case alias
+            case end
+            /// Of everything.
+            case nothing
         }
-        defer { yaml_document_delete(&document) }
-        guard yaml_document_get_root_node(&document) != nil else { return nil }
-        var seen: Set<Int32> = []
-        return node(1, &document, depth: 0, &seen)
-    }
 
-    private static func node(
-        _ index: Int32, _ document: inout yaml_document_t, depth: Int, _ seen: inout Set<Int32>
-    ) -> YAML {
-        guard let it = yaml_document_get_node(&document, index)?.pointee else {
-            return YAML(line: 1, content: .unusable("is missing"))
-        }
-        let line = Int(it.start_mark.line) + 1
-        guard seen.insert(index).inserted else {
-            return YAML(line: line, content: .unusable("is an alias (*); write out what it stands for"))
-        }
-        guard depth <= deepest else { return YAML(line: line, content: .unusable("is nested too deeply")) }
-        switch it.type {
-        case YAML_SEQUENCE_NODE:
-            let items = it.data.sequence.items
-            return YAML(
-                line: line,
-                content: .list(
-                    UnsafeBufferPointer(start: items.start, count: items.top - items.start).map {
-                        node($0, &document, depth: depth + 1, &seen)
-                    }))
-        case YAML_MAPPING_NODE:
-            let pairs = it.data.mapping.pairs
-            var entries: [(name: String, line: Int, value: YAML)] = []
-            for pair in UnsafeBufferPointer(start: pairs.start, count: pairs.top - pairs.start) {
-                let key = node(pair.key, &document, depth: depth + 1, &seen)
-                let value = node(pair.value, &document, depth: depth + 1, &seen)
-                guard case .text(let name, _) = key.content else {
-                    return YAML(line: key.line, content: .unusable("has a name that is no word"))
-                }
-                entries.append((name, key.line, value))
+        let parser: UnsafeMutablePointer<yaml_parser_t>
+        let name: String
+
+        func next() throws(SettingsError) -> (event: Event, line: Int) {
+            var event = yaml_event_t()
+            guard yaml_parser_parse(parser, &event) == 1 else {
+                let problem = parser.pointee.problem.map { String(cString: $0) } ?? "it cannot be read"
+                throw SettingsError(
+                    "\(name):\(parser.pointee.problem_mark.line + 1): this is no YAML: \(problem); "
+                        + "look at this line's indentation and quotes")
             }
-            return YAML(line: line, content: .map(entries))
-        default:
-            let scalar = it.data.scalar
-            let text = String(decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
-            return YAML(line: line, content: .text(text, isPlain: scalar.style == YAML_PLAIN_SCALAR_STYLE))
+            defer { yaml_event_delete(&event) }
+            let line = Int(event.start_mark.line) + 1
+            switch event.type {
+            case YAML_STREAM_START_EVENT: return try next()
+            case YAML_DOCUMENT_START_EVENT: return (.document, line)
+            case YAML_SCALAR_EVENT:
+                let scalar = event.data.scalar
+                let text = String(
+                    decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
+                return (.text(text, isPlain: scalar.style == YAML_PLAIN_SCALAR_STYLE), line)
+            case YAML_SEQUENCE_START_EVENT: return (.list, line)
+            case YAML_MAPPING_START_EVENT: return (.map, line)
+            case YAML_ALIAS_EVENT: return (.alias, line)
+            case YAML_STREAM_END_EVENT, YAML_NO_EVENT: return (.nothing, line)
+            default: return (.end, line)
+            }
+        }
+
+        /// The node that an event begins.
+        func node(_ event: Event, _ line: Int, depth: Int) throws(SettingsError) -> YAML {
+            guard depth <= deepest else {
+                throw SettingsError("\(name):\(line): this is nested more than \(deepest) deep; write it flatter")
+            }
+            switch event {
+            case .text(let text, let isPlain): return YAML(line: line, content: .text(text, isPlain: isPlain))
+            case .list: return YAML(line: line, content: .list(try items(depth)))
+            case .map: return YAML(line: line, content: try members(depth))
+            case .alias:
+                return YAML(line: line, content: .unusable("is an alias (*); write out what it stands for"))
+            case .document, .end, .nothing:
+                throw SettingsError("\(name):\(line): this is no YAML: something is missing")
+            }
+        }
+
+        private func items(_ depth: Int) throws(SettingsError) -> [YAML] {
+            var items: [YAML] = []
+            while true {
+                let (event, line) = try next()
+                if case .end = event { return items }
+                items.append(try node(event, line, depth: depth + 1))
+            }
+        }
+
+        private func members(_ depth: Int) throws(SettingsError) -> Content {
+            var members: [(name: String, line: Int, value: YAML)] = []
+            var isUsable = true
+            while true {
+                let (event, line) = try next()
+                if case .end = event { break }
+                let key = try node(event, line, depth: depth + 1)
+                let (value, at) = try next()
+                let member = try node(value, at, depth: depth + 1)
+                if case .text(let name, _) = key.content {
+                    members.append((name, line, member))
+                } else {
+                    isUsable = false
+                }
+            }
+            return isUsable ? .map(members) : .unusable("has a name that is no word")
         }
     }
 

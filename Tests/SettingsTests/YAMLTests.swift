@@ -1,4 +1,5 @@
 // The tree that settings and manifests are read from.
+import SeededRandom
 import Settings
 import Testing
 
@@ -36,11 +37,44 @@ struct YAMLTests {
         #expect(flat(try #require(try parse("a: &a [*a]\n"))).contains("!is an alias"))
     }
 
-    @Test("Deep nesting ends")
-    func deep() throws {
-        let shown = flat(
-            try #require(try parse(String(repeating: "[", count: 500) + String(repeating: "]", count: 500))))
-        #expect(shown.contains("!is nested too deeply") && shown.utf8.count < 100)
+    @Test("Deep nesting is refused, with its line")
+    func deep() {
+        let text = "# deep\na: " + String(repeating: "[", count: 500) + String(repeating: "]", count: 500)
+        #expect { try parse(text) } throws: { "\($0)" == "x:2: this is nested more than 8 deep; write it flatter" }
+    }
+
+    @Test(
+        "A file full of brackets, of dashes or of anchors ends", arguments: ["[", "{", "- ", "? ", "&a ", "a: ", "'"])
+    func full(of text: String) {
+        let bytes = Array(repeating: Array(text.utf8), count: (1 << 20) / text.utf8.count).joined()
+        if let root = try? YAML.parse(Array(bytes), name: "x") { #expect(flat(root).utf8.count < 4 << 20) }
+    }
+
+    @Test("Bytes that were bent are read or refused")
+    func bent() throws {
+        var random = SplitMix64(11)
+        let sound = Array(
+            "models:\n  - name: a # x\n    file: 'b c'\n    list: [1, {x: \"y\\n\"}]\n  - &n {a: *n}\ntenants: ~\n? |\n  q\n: >\n  z\n"
+                .utf8)
+        var refused = 0
+        for _ in 0..<5000 {
+            var bytes = sound
+            for _ in 0..<Int.random(in: 1...6, using: &random) {
+                let at = Int.random(in: 0..<bytes.count, using: &random)
+                switch Int.random(in: 0..<3, using: &random) {
+                case 0: bytes[at] = .random(in: 0...255, using: &random)
+                case 1: bytes.remove(at: at)
+                default: bytes.insert(sound.randomElement(using: &random) ?? 0, at: at)
+                }
+            }
+            do throws(SettingsError) {
+                if let root = try YAML.parse(bytes, name: "x") { _ = flat(root) }
+            } catch {
+                refused += 1
+                #expect(error.problems.count == 1)
+            }
+        }
+        #expect(refused > 100 && refused < 5000)
     }
 
     @Test("What is no YAML names its line", arguments: ["a: 1\nb: [\n", "a: 1\n\tb: 2\n", "a: 1\n'b\n"])

@@ -39,25 +39,15 @@ struct Deploy: ParsableCommand {
     }
 
     private func options(name: String) throws -> DeployOptions {
-        func group(_ text: String, _ flag: String) throws -> UInt32 {
-            if text == "all" { return 0 }
-            guard let n = UInt32(text), n > 0 else {
-                throw ValidationError("--\(flag) \(text): write a number from 1 on, or all.")
-            }
-            return n
+        var options = DeployOptions(name: name)
+        let given = [
+            ("experts-per-function", expertsPerFunction), ("layers-per-function", layersPerFunction),
+            ("quantize", quantize), ("context", context.map { "\($0)" }), ("kv-type", kvType),
+        ]
+        for case (let option, let text?) in given {
+            if let form = options.set(option, text) { throw ValidationError("--\(option) \(text): must be \(form).") }
         }
-        let formats = ["f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0"]
-        if let quantize, !formats.contains(quantize) {
-            throw ValidationError("--quantize \(quantize): must be one of \(formats.joined(separator: ", ")).")
-        }
-        guard ["f16", "q8_0", "f32"].contains(kvType) else {
-            throw ValidationError("--kv-type \(kvType): must be f16, q8_0 or f32.")
-        }
-        if context == 0 { throw ValidationError("--context 0: must be at least 1.") }
-        return DeployOptions(
-            name: name, expertsPerFunction: try group(expertsPerFunction, "experts-per-function"),
-            layersPerFunction: try group(layersPerFunction, "layers-per-function"), quantize: quantize ?? "",
-            context: context ?? 0, kvType: kvType)
+        return options
     }
 
     func run() throws {

@@ -17,7 +17,7 @@ public enum ImportProcess {
         do throws(ImportError) {
             let (options, sources, descriptors) = try start(sink)
             let manifest = try withExtendedLifetime(descriptors) { () throws(ImportError) in
-                options.planOnly
+                options.planOnly && !options.isDryRun
                     ? try ModelImport.plan(sources: sources, options: try ImportOptions(options))
                     : try ModelImport.run(
                         sources: sources, options: try ImportOptions(options), sink: sink, progress: sink.progress)
