@@ -138,7 +138,7 @@ struct Apply: ParsableCommand {
         let limits = tenant.limits
         var members: [String: TenantCommand.Member] = [
             "weight": .number(limits.weight), "priority": .text(limits.priority.rawValue),
-            "queue": .number(limits.queue),
+            "router": .text(limits.router.rawValue), "queue": .number(limits.queue),
             "max_requests": limits.maxRequests.map { .number($0) } ?? .null,
             "tokens_per_minute": limits.tokensPerMinute.map { .number($0) } ?? .null,
             "models": limits.models.map { .names($0) } ?? .null,

@@ -70,6 +70,7 @@ struct SiteChange: Encodable, Equatable {
     private static func fields(_ limits: TenantLimits) -> [(String, String)] {
         [
             ("weight", "\(limits.weight)"), ("priority", limits.priority.rawValue),
+            ("router", limits.router.rawValue),
             ("max-requests", limits.maxRequests.map { "\($0)" } ?? "unlimited"), ("queue", "\(limits.queue)"),
             ("tokens-per-minute", limits.tokensPerMinute.map { "\($0)" } ?? "unlimited"),
             ("models", limits.models.map { "[\($0.joined(separator: ", "))]" } ?? "all"),

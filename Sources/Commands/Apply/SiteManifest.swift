@@ -142,6 +142,13 @@ private struct Reader {
                     continue
                 }
                 tenant.limits.priority = priority
+            case "router":
+                guard let text = text(value, line, place) else { continue }
+                guard let router = RouterSharing(rawValue: text) else {
+                    fault(line, place, "'\(text.prefix(100))' cannot be used; write shared or private")
+                    continue
+                }
+                tenant.limits.router = router
             case "weight": set(&tenant.limits.weight, value, line, place, TenantLimits.weights)
             case "queue": set(&tenant.limits.queue, value, line, place, TenantLimits.queues)
             case "max-requests": limit(&tenant.limits.maxRequests, value, line, place, TenantLimits.requests)
@@ -149,8 +156,8 @@ private struct Reader {
             default:
                 fault(
                     line, place,
-                    "there is no such field; there are name, weight, priority, max-requests, queue, tokens-per-minute, "
-                        + "models")
+                    "there is no such field; there are name, weight, priority, router, max-requests, queue, "
+                        + "tokens-per-minute, models")
             }
         }
         if problems.count == before, tenant.name.isEmpty { fault(node.line, field, "its name is missing") }

@@ -55,7 +55,8 @@ struct KeyMiddleware: RouterMiddleware {
                 throw refused(
                     ControlFailure(
                         code: "unauthorized",
-                        message: "this box has no tenant, so there is no key that would do; its operator makes one with "
+                        message:
+                            "this box has no tenant, so there is no key that would do; its operator makes one with "
                             + "`locum tenant create`"), key)
             }
             context.caller = caller
