@@ -217,12 +217,13 @@ func noTenants() throws -> Tenants { try Tenants(store: MemoryStore(), logger: L
 
 /// A controller over `store` with a node.
 func plane(
-    _ store: MemoryStore = MemoryStore(), deployed: [ModelDraft] = [draft()], idle: Duration = .seconds(3600)
+    _ store: MemoryStore = MemoryStore(), deployed: [ModelDraft] = [draft()], idle: Duration = .seconds(3600),
+    now: @escaping @Sendable () -> Moment = Controller.monotonic
 ) async throws -> (Controller, FakeNode) {
     for draft in deployed { _ = try store.deploy(draft) }
     var quiet = Logger(label: "test")
     quiet.logLevel = .critical
     let settings = ControlSettings(version: "test", idle: IdlePolicy(fixed: idle), lanes: 2, sequences: 2, queue: 2)
-    let controller = try Controller(store: store, settings: settings, logger: quiet)
+    let controller = try Controller(store: store, settings: settings, logger: quiet, now: now)
     return (controller, await FakeNode(controller))
 }

@@ -82,7 +82,8 @@ import Wire
 
     @Test("A function that is not started for a while because it keeps ending is counted as such")
     func paused() async throws {
-        let (controller, node) = try await plane()
+        // The pause is short: time stands still.
+        let (controller, node) = try await plane(now: { .seconds(100) })
         for _ in 0..<CrashLoops.free {
             _ = await node.acquire(["m/L00-E000"])
             node.crash(try #require(node.living("m/L00-E000")))
