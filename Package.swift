@@ -43,6 +43,8 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -53,6 +55,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
@@ -114,10 +117,8 @@ let package = Package(
         trusted(
             "Gateway",
             [
-                "FunctionModel", "ControlPlane", "Observability", "Wire", hummingbird, hummingbirdCore, httpTypes,
-                nioCore,
-                nioHTTP,
-                nioPosix, logging,
+                "FunctionModel", "ControlPlane", "Observability", "Syscall", "Wire", hummingbird, hummingbirdCore,
+                httpTypes, nioCore, nioHTTP, nioPosix, nioSSL, nioTLS, logging,
             ]),
         trusted("ControlClient", ["Syscall", nioCore, nioPosix, nioHTTP]),
         trusted(
@@ -155,6 +156,7 @@ let package = Package(
             path: "Tests/Probes/Hostile", swiftSettings: strict,
             linkerSettings: alone),
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
+        tests("SettingsTests", ["Settings"]),
         tests("KernelsTests", ["Kernels", "SeededRandom"]),
         tests("ShardTests", ["Shard", "Kernels"]),
         .testTarget(

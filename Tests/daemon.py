@@ -3,6 +3,7 @@ the end for what it must not leave behind. LOCUM_BIN names the folder of the pro
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import queue
 import signal
 import socket
 import subprocess
+import termios
 import threading
 import time
 import urllib.error
@@ -106,11 +108,15 @@ class Daemon:
     def _as_user(self) -> dict:
         return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
 
-    def start(self, listen: str = "127.0.0.1:0", wait: float = 30) -> "Daemon":
+    def start(
+        self, listen: str = "127.0.0.1:0", wait: float = 30, session: bool = False, terminal: int | None = None
+    ) -> "Daemon":
+        """In a session of its own when told so; there `terminal` becomes its terminal."""
         command = [str(self.bin / "locum"), "up", "--data", str(self.data), "--listen", listen, *self.options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **self.environment}, **self._as_user()
+            env={**os.environ, **self.environment}, start_new_session=session or terminal is not None,
+            preexec_fn=None if terminal is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0), **self._as_user()
         )
         lines: queue.Queue[str | None] = queue.Queue()
 

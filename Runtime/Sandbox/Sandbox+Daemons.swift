@@ -33,11 +33,14 @@ extension Sandbox {
     /// Leaves control without capabilities, with its own folders and its own system calls only.
     /// - Parameters:
     ///   - folders: which it may read and write below; they exist.
+    ///   - readable: below which it may read.
     ///   - filter: a file with its compiled policy.
     ///   - port: the TCP port on which it listens; 0: one that the kernel chooses.
     /// - Returns: what is in force, for `locum status`.
     /// - Throws: `SyscallError` that names the step.
-    public static func enterControl(folders: [String], filter: Int32, port: UInt16) throws(SyscallError) -> String {
+    public static func enterControl(
+        folders: [String], readable: [String], filter: Int32, port: UInt16
+    ) throws(SyscallError) -> String {
         try assertOneThread()
         let filter = try SeccompFilter(descriptor: filter)
         try cutCapabilities(to: [])
@@ -47,7 +50,8 @@ extension Sandbox {
         if let landlock {
             for folder in folders { try landlock.allow(folder, writing: true) }
             // Names of hosts and time zones, facts about this process and this machine.
-            for folder in ["/etc", "/usr/share/zoneinfo", "/proc", "/sys", "/dev/urandom", "/dev/null"] {
+            let machine = ["/etc", "/usr/share/zoneinfo", "/proc", "/sys", "/dev/urandom", "/dev/null"]
+            for folder in machine + readable {
                 try landlock.allow(folder, writing: false)
             }
             try landlock.allowListening(port: port)

@@ -20,8 +20,9 @@ public struct Locum: ParsableCommand {
         subcommands: [
             Up.self, Plan.self, Deploy.self, List.self, Describe.self, Remove.self, Verify.self, Backup.self,
             Restore.self, Repair.self, Generate.self, Chat.self, Invoke.self, Processes.self, Evict.self, Status.self,
-            Events.self, Logs.self,
-            TenantCommand.self, KeyCommand.self, UsageCommand.self, Doctor.self, Trace.self, VersionCommand.self,
+            Events.self, Logs.self, TenantCommand.self, KeyCommand.self, UsageCommand.self, ConfigCommand.self,
+            Doctor.self,
+            Trace.self, VersionCommand.self,
         ])
 
     public init() {}

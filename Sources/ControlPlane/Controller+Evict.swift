@@ -101,7 +101,7 @@ extension Controller {
     /// Makes sure somebody looks at idle instances as long as there are any.
     func keepWatch() {
         guard watch == nil, !table.isEmpty else { return }
-        let pause = max(settings.idle.first, IdlePolicy.shortestLook)
+        let pause = max(idle.first, IdlePolicy.shortestLook)
         watch = Task { [weak self] in
             var pause: Duration? = pause
             while let wait = pause {
@@ -110,6 +110,16 @@ extension Controller {
                 pause = await self?.look()
             }
         }
+    }
+
+    /// From now on instances go by this policy, also those that were started under another one.
+    public func change(idle policy: IdlePolicy) {
+        guard policy != idle else { return }
+        idle = policy
+        // The next look may be due much sooner.
+        watch?.cancel()
+        watch = nil
+        keepWatch()
     }
 
     /// Calls `body` whenever there is no instance and nothing was asked for a second.
@@ -149,7 +159,7 @@ extension Controller {
         _ = await usage(detailed: false)
         guard !Task.isCancelled else { return nil }
         learn()
-        let decision = settings.idle.decide(table.all, now: now()) { habits[$0.function.id] }
+        let decision = idle.decide(table.all, now: now()) { habits[$0.function.id] }
         // A sequence may have begun since node looked: it gets the time to end.
         order(decision.evict, grace: settings.replaceGrace, because: .idle)
         // Instances that are leaving need no look; whatever starts next begins a new watch.

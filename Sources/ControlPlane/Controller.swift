@@ -12,6 +12,7 @@ public struct ControlSettings: Sendable {
     public var version: String
     /// What control itself gave up, for `locum status`.
     public var confinement: String
+    /// At the start; see `Controller.change(idle:)`.
     public var idle: IdlePolicy
     /// Lanes of a worker: threads that compute at once.
     public var lanes: UInt8
@@ -24,13 +25,11 @@ public struct ControlSettings: Sendable {
     public var replaceGrace: Duration
 
     public init(
-        version: String, confinement: String = "not confined", idleTimeout: Duration?, keepSessions: Duration = .zero,
-        lanes: UInt8, sequences: Int = 8,
+        version: String, confinement: String = "not confined", idle: IdlePolicy, lanes: UInt8, sequences: Int = 8,
         queue: Int = 256, evictGrace: Duration = .seconds(2), replaceGrace: Duration = .seconds(30)
     ) {
         (self.version, self.confinement, self.lanes) = (version, confinement, lanes)
-        idle = IdlePolicy(fixed: idleTimeout, keepSessions: keepSessions)
-        (self.sequences, self.queue) = (sequences, queue)
+        (self.idle, self.sequences, self.queue) = (idle, sequences, queue)
         (self.evictGrace, self.replaceGrace) = (evictGrace, replaceGrace)
     }
 }
@@ -66,6 +65,7 @@ public actor Controller {
     let store: any RegistryStore
     nonisolated let now: @Sendable () -> Moment
     let started: Moment
+    var idle: IdlePolicy
     var catalog: Catalog
     var table = InstanceTable()
     var statistics = Statistics()
@@ -113,6 +113,7 @@ public actor Controller {
         (self.store, self.settings, self.logger, self.now) = (store, settings, logger, now)
         self.events = events
         started = now()
+        idle = settings.idle
         catalog = Catalog(try store.models())
         // What fails here is tried again at the first start of an instance, and told to whoever asked for it.
         instanceNumbers = (try? store.reserveInstances(Self.numbersPerReservation)) ?? 0..<0

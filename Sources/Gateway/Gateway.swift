@@ -29,19 +29,23 @@ public struct Gateway: Sendable {
     }
 
     /// Serves inference until the task is cancelled.
-    /// - Parameter listening: called with the local address when connections are accepted.
+    /// - Parameters:
+    ///   - tls: the files for HTTPS; nil: HTTP.
+    ///   - isOpen: whether other hosts need no key as long as there is no tenant.
+    ///   - listening: called with the local address when connections are accepted.
     public func serveInference(
-        _ address: ListenAddress, listening: @escaping @Sendable (SocketAddress?) async -> Void
+        _ address: ListenAddress, tls: TLSFiles? = nil, isOpen: Bool = true,
+        listening: @escaping @Sendable (SocketAddress?) async -> Void
     ) async throws {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ErrorMiddleware(metrics: metrics))
-        router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host)))
+        router.add(middleware: AccessMiddleware(rule: AccessRule(listen: address.host, isEncrypted: tls != nil)))
         router.add(
             middleware: KeyMiddleware(
-                control: control, administration: administration,
+                control: control, isOpen: isOpen, administration: administration,
                 metrics: MetricsRoute(control: control, metrics: metrics)))
         InferenceRoutes(control: control, metrics: metrics).add(to: router)
-        try await serve(router.buildResponder(), address, admits: { _ in true }) { channel in
+        try await serve(router.buildResponder(), address, tls: tls, admits: { _ in true }) { channel in
             await listening(channel.localAddress)
         }
     }
@@ -76,7 +80,7 @@ public struct Gateway: Sendable {
     }
 
     private func serve(
-        _ responder: some HTTPResponder<GatewayContext>, _ address: ListenAddress,
+        _ responder: some HTTPResponder<GatewayContext>, _ address: ListenAddress, tls: TLSFiles? = nil,
         admits: @escaping @Sendable (any Channel) async -> Bool,
         listening: @escaping @Sendable (any Channel) async -> Void
     ) async throws {
@@ -107,12 +111,12 @@ public struct Gateway: Sendable {
                 try await writer.write(response: response.head, body: response.body)
             },
             configuration: HTTP1Channel.Configuration(
-                additionalChannelHandlers: [ConnectionSetup(limits, room)],
+                additionalChannelHandlers: [ConnectionSetup(limits, room, isEncrypted: tls != nil)],
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: ConnectionLimits.longestHeader,
                     maxHeaderListSize: ConnectionLimits.longestHeaders,
                     maxHeaderFieldCount: ConnectionLimits.mostHeaders)))
-        try await Listener(address: address, room: room, group: group, logger: logger).serve(
+        try await Listener(address: address, room: room, tls: tls, group: group, logger: logger).serve(
             connection, listening: listening)
     }
 

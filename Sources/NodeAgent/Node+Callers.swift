@@ -109,7 +109,7 @@ extension Node {
     /// Only functions that have a process are read ahead: starting one for a guess would cost more than it saves.
     private func prefetch(_ callees: [UInt32], for router: Instance) throws(NodeAgentError) {
         // A useless predictor is played by guessing the function half a layer further on.
-        let shift = options.prediction == .shuffled ? router.spec.callees.count / 2 : 0
+        let shift = memory.prediction == .shuffled ? router.spec.callees.count / 2 : 0
         var likely: [Instance] = []
         for callee in callees.prefix(Self.mostExpected) {
             guard Int(callee) < router.spec.callees.count else {

@@ -17,6 +17,22 @@ extension Node {
         manager.ready()
     }
 
+    /// Puts settings into force that were read again.
+    /// - Parameter settings: reads them, and answers what has changed, in words for the log.
+    public func reload(_ settings: () throws -> (prediction: Prediction, changes: [String])) {
+        manager?.reloading()
+        do {
+            let (prediction, changes) = try settings()
+            memory.change(prediction: prediction, routers: instances.all.filter { $0.spec.runtime == .router })
+            log(
+                "the settings were read again: "
+                    + (changes.isEmpty ? "nothing has changed" : changes.joined(separator: "; ")))
+        } catch {
+            log("the settings were read again and are wrong, so nothing is changed: \(error)")
+        }
+        if isReported { manager?.ready() }
+    }
+
     private func beat(_ heartbeat: Heartbeat) {
         guard state == .running, let pause = heartbeat.pause else { return }
         var heartbeat = heartbeat

@@ -75,6 +75,8 @@ public final class Node {
     var measuring: EventLoop.Timer?
     /// When memory is given back, unless something comes up.
     var resting: EventLoop.Timer?
+    /// The settings are to be read again.
+    public var onReload: () -> Void = {}
     /// Who hears how node is.
     var manager: Notifier?
     var isReported = false
@@ -112,16 +114,20 @@ public final class Node {
     }
 
     /// From now on SIGTERM, SIGINT and SIGHUP wait to be read from this descriptor: a signal in the middle of the start
-    /// ends the node in order, too.
+    /// ends the node in order, too, and SIGHUP is not missed.
     public static func takeSignals() throws -> Descriptor {
         Descriptor(owning: try check(locum_signal_descriptor([SIGTERM, SIGINT, SIGHUP], 3), "watch for signals"))
     }
 
-    /// Ends on one of these signals and when the lifeline closes.
+    /// Ends on one of these signals and when the lifeline closes; on SIGHUP it calls `onReload`.
     public func watchForEnd(_ signals: Descriptor) throws {
         self.signals = signals
         _ = try loop.watch(signals.raw) { [unowned self] _ in
-            if locum_signal_read(signals.raw) > 0 { end() }
+            switch locum_signal_read(signals.raw) {
+            case SIGHUP: onReload()
+            case 1...: end()
+            default: break
+            }
         }
         guard let number = options.lifeline else { return }
         let lifeline = Descriptor(owning: number)

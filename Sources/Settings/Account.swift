@@ -18,7 +18,6 @@ public enum Account {
 
     private static func missing(_ kind: String, _ name: String) -> SettingsError {
         SettingsError(
-            description:
-                "there is no \(kind) '\(name)' on this machine; make it with systemd-sysusers, or name another")
+            "there is no \(kind) '\(name)' on this machine; make it with systemd-sysusers, or name another")
     }
 }

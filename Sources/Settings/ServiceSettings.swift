@@ -1,102 +1,142 @@
-// What an administrator can set, with one name for each: --idle-timeout on a daemon's command line, LOCUM_IDLE_TIMEOUT in
-// its environment, idle-timeout in its file. What is nearer to the daemon wins, in this order. `locum up` gives its daemons
-// flags alone; file and environment are read with --config.
+// The settings of both daemons as they were given. What is nearer to the daemon wins: a flag over the environment over the
+// file over what the daemon does by itself.
 import Glibc
 
-/// Settings of both daemons; nil is what the daemon chooses itself.
-public struct ServiceSettings: Sendable, Equatable {
+/// Settings, each with its origin; one that was not given is the daemon's own choice.
+public struct ServiceSettings: Sendable {
     /// An address to listen on.
     public struct Address: Sendable, Equatable {
         public var host: String
         public var port: Int
-        public init(host: String, port: Int) { (self.host, self.port) = (host, port) }
+
+        /// `HOST:PORT`, an IPv6 address in brackets; nil when it is none.
+        public init?(_ text: String) {
+            guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+                return nil
+            }
+            var host = String(text[..<colon])
+            if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+            guard !host.isEmpty else { return nil }
+            (self.host, self.port) = (host, Int(port))
+        }
     }
 
-    /// Bytes that everything together may take.
-    public var memory: Int?
-    public var listen: Address?
-    /// Whether `listen` may be an address that others than this host reach, although nothing is encrypted.
-    public var insecure: Bool?
-    public var idleMilliseconds: Int?
-    public var keepSessionsMilliseconds: Int?
-    /// How long requests under way may take when control is told to end.
-    public var drainMilliseconds: Int?
-    public var threads: Int?
-    /// `on`, `off` or `shuffled`, which guesses wrongly on purpose, for benchmarks.
-    public var prediction: String?
+    /// Where a setting was given.
+    public enum Origin: Sendable, Equatable, CustomStringConvertible {
+        case file(String, line: Int)
+        case variable(String)
+        case flag(String)
 
-    public static let names = [
-        "memory", "listen", "insecure", "idle-timeout", "keep-sessions", "drain-timeout", "threads", "prediction",
-    ]
+        public var description: String {
+            switch self {
+            case .file(let path, let line): "\(path):\(line)"
+            case .variable(let name): name
+            case .flag(let name): name
+            }
+        }
+    }
+
+    private var given: [String: (text: String, origin: Origin)] = [:]
 
     public init() {}
 
-    /// The settings of a file, and over them those of the environment.
-    /// - Throws: `SettingsError` with the file's line or the variable's name.
-    public static func read(_ path: String) throws(SettingsError) -> ServiceSettings {
+    /// The settings of a file, if one is named, and over them those of the environment.
+    /// - Throws: `SettingsError` with all that is wrong.
+    public static func read(_ path: String?) throws(SettingsError) -> ServiceSettings {
+        try read(path) { getenv($0).map { String(cString: $0) } }
+    }
+
+    /// The same with a variable's value as `environment` has it.
+    public static func read(
+        _ path: String?, environment: (String) -> String?
+    ) throws(SettingsError) -> ServiceSettings {
         var settings = ServiceSettings()
-        for entry in try SettingsFile.read(path) {
-            guard names.contains(entry.name) else {
-                throw SettingsError(
-                    description: "\(path):\(entry.line): there is no setting '\(entry.name)'; there are "
-                        + names.joined(separator: ", "))
-            }
-            try settings.set(entry.name, entry.value, place: "\(path):\(entry.line): \(entry.name)")
+        var problems: [String] = []
+        func set(_ name: String, _ value: String, _ origin: Origin) {
+            do throws(SettingsError) { try settings.set(name, value, origin) } catch { problems += error.problems }
         }
-        for name in names {
-            let variable = "LOCUM_" + name.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
-            guard let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty else { continue }
-            try settings.set(name, value, place: variable)
+        if let path {
+            let file = try SettingsFile.read(path)
+            problems += file.problems
+            for entry in file.entries { set(entry.name, entry.value, .file(path, line: entry.line)) }
         }
+        for setting in Setting.all {
+            guard let value = environment(setting.variable), !value.isEmpty else { continue }
+            set(setting.name, value, .variable(setting.variable))
+        }
+        guard problems.isEmpty else { throw SettingsError(problems) }
         return settings
     }
 
-    /// Sets one of `names`.
-    /// - Parameter place: what the error names: a flag, a variable, a file's line.
-    /// - Throws: `SettingsError` when the value cannot be used.
-    public mutating func set(_ name: String, _ value: String, place: String) throws(SettingsError) {
-        switch name {
-        case "memory":
-            memory = try Self.need(
-                Quantity.bytes(value), place, value, "a number of bytes, or one with K, M, G or T: 3G")
-        case "listen": listen = try Self.need(Self.address(value), place, value, "HOST:PORT: 127.0.0.1:8420")
-        case "insecure":
-            let word: Bool? = value == "yes" ? true : value == "no" ? false : nil
-            insecure = try Self.need(word, place, value, "yes or no")
-        case "idle-timeout": idleMilliseconds = try Self.duration(place, value)
-        case "keep-sessions": keepSessionsMilliseconds = try Self.duration(place, value)
-        case "drain-timeout": drainMilliseconds = try Self.duration(place, value)
-        case "threads":
-            let number = Int(value).flatMap { (1...64).contains($0) ? $0 : nil }
-            threads = try Self.need(number, place, value, "a number from 1 to 64")
-        case "prediction":
-            // A file's `on` is the word itself here: libyaml leaves it to us what words mean.
-            let known = ["on", "off", "shuffled"].contains(value)
-            prediction = try Self.need(known ? value : nil, place, value, "on or off")
-        default: throw SettingsError(description: "\(place): there is no such setting")
+    /// Gives a setting its value.
+    /// - Throws: `SettingsError` when there is no such setting or the value cannot be used; nothing is changed then.
+    public mutating func set(_ name: String, _ value: String, _ origin: Origin) throws(SettingsError) {
+        guard let setting = Setting.named(name) else {
+            throw SettingsError(
+                "\(origin): there is no setting '\(name.prefix(100))'; there are "
+                    + Setting.all.map(\.name).joined(separator: ", "))
+        }
+        guard setting.isUsable(value) else {
+            let place = if case .file = origin { "\(origin): \(name)" } else { "\(origin)" }
+            throw SettingsError("\(place): '\(value.prefix(100))' cannot be used; write \(setting.form)")
+        }
+        given[name] = (value, origin)
+    }
+
+    /// Settings that do not go together.
+    /// - Throws: `SettingsError`.
+    public func check() throws(SettingsError) {
+        for (one, other) in [("tls-certificate", "tls-key"), ("tls-key", "tls-certificate")] {
+            if let origin = origin(one), self[other] == nil {
+                throw SettingsError("\(origin): \(one) is set and \(other) is not; TLS takes both")
+            }
         }
     }
 
-    private static func duration(_ place: String, _ value: String) throws(SettingsError) -> Int {
-        try need(Quantity.milliseconds(value), place, value, "a number with ms, s, m or h: 5s")
-    }
+    /// The value as it was given; nil when it was not.
+    public subscript(name: String) -> String? { given[name]?.text }
 
-    private static func need<T>(
-        _ result: T?, _ place: String, _ value: String, _ form: String
-    ) throws(SettingsError) -> T {
-        guard let result else {
-            throw SettingsError(description: "\(place): '\(value.prefix(100))' cannot be used; write \(form)")
-        }
-        return result
-    }
+    /// Where it was given; nil when it was not.
+    public func origin(_ name: String) -> Origin? { given[name]?.origin }
 
-    /// `HOST:PORT`, an IPv6 address in brackets; nil when it is none.
-    private static func address(_ text: String) -> Address? {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-            return nil
+    // MARK: As the daemons read them; nil is a choice of their own
+
+    /// Bytes that everything together may take.
+    public var memory: Int? { self["memory"].flatMap(Quantity.bytes) }
+    public var listen: Address? { self["listen"].flatMap { Address($0) } }
+    /// Whether `listen` may be an address that others than this host reach, although nothing is encrypted or no key is needed.
+    public var isInsecure: Bool { self["insecure"] == "yes" }
+    public var idleMilliseconds: Int? { self["idle-timeout"].flatMap(Quantity.milliseconds) }
+    public var keepSessionsMilliseconds: Int { self["keep-sessions"].flatMap(Quantity.milliseconds) ?? 0 }
+    /// How long requests under way may take when control is told to end.
+    public var drainMilliseconds: Int { self["drain-timeout"].flatMap(Quantity.milliseconds) ?? 30_000 }
+    public var threads: Int? { self["threads"].flatMap { Int($0) } }
+    public var prediction: String { self["prediction"] ?? "on" }
+    /// Paths of PEM files; nil without TLS.
+    public var tls: (certificate: String, key: String)? {
+        guard let certificate = self["tls-certificate"], let key = self["tls-key"] else { return nil }
+        return (certificate, key)
+    }
+}
+
+extension ServiceSettings {
+    /// Takes over what a daemon may change while it runs; everything else stays as it is until it is started again.
+    /// - Returns: what has changed, in words for the log.
+    public mutating func take(_ new: ServiceSettings, for daemon: Setting.Daemon) -> [String] {
+        // A listener speaks TLS from its start or never.
+        let switchesTLS = (tls == nil) != (new.tls == nil)
+        var words: [String] = []
+        for setting in Setting.all where setting.daemon == daemon {
+            let (old, value) = (self[setting.name], new[setting.name])
+            guard old != value else { continue }
+            let change = "\(setting.name) was \(old ?? setting.standard), is \(value ?? setting.standard)"
+            if setting.isReloadable && !(switchesTLS && setting.name.hasPrefix("tls-")) {
+                given[setting.name] = new.given[setting.name]
+                words.append(change)
+            } else {
+                words.append("\(change): that takes a restart of \(daemon.rawValue)")
+            }
         }
-        var host = String(text[..<colon])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        return host.isEmpty ? nil : Address(host: host, port: Int(port))
+        return words
     }
 }

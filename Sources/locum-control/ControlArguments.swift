@@ -12,6 +12,7 @@ struct ControlArguments: Sendable {
     var run = ""
     /// Members of this group may administer, too.
     var group: UInt32?
+    var source = SettingsSource()
     var settings = ServiceSettings()
     var lifeline: Int32 = -1
     /// Not to serve, but to repair the registry: `text` or `json` says how the report is to look.
@@ -21,10 +22,7 @@ struct ControlArguments: Sendable {
 
     var adminSocket: String { run + "/admin.sock" }
     var host: String { settings.listen?.host ?? "127.0.0.1" }
-    var isInsecure: Bool { settings.insecure ?? false }
     var port: Int { settings.listen?.port ?? 8420 }
-    /// Whoever holds the lifeline wants an end, not a good one.
-    var drainMilliseconds: Int { lifeline >= 0 ? 0 : min(settings.drainMilliseconds ?? 30_000, 3_600_000) }
     /// One per CPU, as far as workers can have them.
     var threads: Int { settings.threads ?? max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
 
@@ -35,15 +33,14 @@ struct ControlArguments: Sendable {
             guard let value = rest.popFirst() else { throw Unusable(description: "\(name) needs a value") }
             flags.append((name, value))
         }
-        for flag in flags where flag.name == "--config" { settings = try ServiceSettings.read(flag.value) }
         for (name, value) in flags {
             switch name {
-            case "--config": break
+            case "--config": source.file = value
             case "--data": data = value
             case "--run": run = value
             case "--group": group = try Account.group(value)
-            case "--listen", "--insecure", "--idle-timeout", "--keep-sessions", "--threads":
-                try settings.set(String(name.dropFirst(2)), value, place: name)
+            case _ where name.hasPrefix("--") && Setting.named(name.dropFirst(2)) != nil:
+                source.flags.append((String(name.dropFirst(2)), value))
             case "--repair":
                 guard ["text", "json"].contains(value) else { throw Unusable(description: "--repair text or json") }
                 repair = value
@@ -55,11 +52,12 @@ struct ControlArguments: Sendable {
             default: throw Unusable(description: "\(name) is no option of locum-control")
             }
         }
+        settings = try source.read()
         guard !data.isEmpty else {
             throw Unusable(
                 description:
-                    "usage: locum-control --data DIR [--config FILE] [--listen HOST:PORT] [--insecure yes] [--idle-timeout TIME] "
-                    + "[--keep-sessions TIME] [--threads N] [--run DIR] [--group GROUP] [--lifeline FD]")
+                    "usage: locum-control --data DIR [--config FILE] [--SETTING VALUE ...] [--run DIR] [--group GROUP] "
+                    + "[--lifeline FD]; `locum config show` lists the settings")
         }
         if run.isEmpty { run = data + "/run" }
         sockets = try ListenDescriptors.take(["admin": .unixStream, "http": .stream])

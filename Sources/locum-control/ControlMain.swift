@@ -36,8 +36,7 @@ enum ControlMain {
         }
         let notifier = Notifier()
         let ownSocket = arguments.sockets["admin"] == nil ? arguments.adminSocket : nil
-        let leaving = Leaving(
-            lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier, drain: arguments.drainMilliseconds)
+        let leaving = Leaving(lifeline: arguments.lifeline, socket: ownSocket, notifier: notifier)
         raiseDescriptorLimit()
         // Whatever is logged for a request names it.
         let provider = Logger.MetadataProvider { RequestID.current.map { ["request": "\($0)"] } ?? [:] }
@@ -60,7 +59,26 @@ enum ControlMain {
         }
         let filter = try SeccompPolicy(.control).compile()
         return try Sandbox.enterControl(
-            folders: [arguments.data, arguments.run], filter: filter.raw, port: UInt16(arguments.port))
+            folders: [arguments.data, arguments.run], readable: readable(arguments), filter: filter.raw,
+            port: UInt16(arguments.port))
+    }
+
+    /// Folders of the files that are read again while control runs: by their names, and where links lead now. Folders, because
+    /// whoever changes a file well puts another one in its place.
+    private static func readable(_ arguments: ControlArguments) -> [String] {
+        let tls = arguments.settings.tls.map { [$0.certificate, $0.key] } ?? []
+        let files = (arguments.source.file.map { [$0] } ?? []) + tls
+        return (files + files.compactMap(real)).map { path in
+            guard let slash = path.lastIndex(of: "/") else { return "." }
+            // Not the whole machine for a file that lies in its root.
+            return slash == path.startIndex ? path : String(path[..<slash])
+        }
+    }
+
+    private static func real(_ path: String) -> String? {
+        guard let raw = realpath(path, nil) else { return nil }
+        defer { free(raw) }
+        return String(cString: raw)
     }
 
     private static func run(_ arguments: ControlArguments, _ confinement: String, _ notifier: Notifier) async {
@@ -68,7 +86,7 @@ enum ControlMain {
             try await serve(arguments, confinement, notifier, Logger(label: "locum-control"))
         } catch let error as IOError where error.errnoCode == EADDRINUSE || error.errnoCode == EADDRNOTAVAIL {
             leave(
-                "cannot listen on \(url(arguments.host, arguments.port)): \(String(cString: strerror(error.errnoCode))); "
+                "cannot listen on \(address(arguments.host, arguments.port)): \(String(cString: strerror(error.errnoCode))); "
                     + "choose another address with --listen", code: 1)
         } catch {
             leave("\(error)", code: 1)
@@ -83,9 +101,7 @@ enum ControlMain {
         let store = try SQLiteRegistry(path: arguments.data + "/registry.sqlite")
         Leaving.last.withLock { $0 = { store.close() } }
         let settings = ControlSettings(
-            version: LocumVersion.text, confinement: confinement,
-            idleTimeout: arguments.settings.idleMilliseconds.map { .milliseconds($0) },
-            keepSessions: .milliseconds(arguments.settings.keepSessionsMilliseconds ?? 0),
+            version: LocumVersion.text, confinement: confinement, idle: arguments.settings.idle,
             lanes: UInt8(arguments.threads))
         let events = EventLog()
         let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
@@ -126,6 +142,11 @@ enum ControlMain {
                 return gateway.requests.close()
             }
         }
+        let tls = try arguments.settings.tls.map {
+            try TLSFiles(certificate: $0.certificate, key: $0.key, logger: logger)
+        }
+        let reloading = Reloading(arguments, controller, tls, notifier, logger)
+        await reloading.apply()
         // A deep data folder is reached through a descriptor that stays open as long as the listener.
         let (admin, folder) = UnixSocket.shortened(arguments.adminSocket)
         if arguments.sockets["admin"] == nil { unlink(admin) }
@@ -134,6 +155,7 @@ enum ControlMain {
             tasks.addTask {
                 await NodeConnection(path: run + "/node.sock", group: group, logger: logger).run(controller)
             }
+            if let tls { tasks.addTask { await tls.watch() } }
             tasks.addTask {
                 let address = arguments.sockets["admin"].map { ListenAddress.passed($0) } ?? .path(admin)
                 try await gateway.serveAdministration(address, group: arguments.group) { administrationUp.finish() }
@@ -142,17 +164,17 @@ enum ControlMain {
                 let address =
                     arguments.sockets["http"].map { ListenAddress.passed($0) }
                     ?? .host(arguments.host, port: arguments.port)
-                try await gateway.serveInference(address) { local in
-                    if !arguments.isInsecure, let ip = local?.ipAddress, !isLoopback(ip) {
-                        leave(
-                            "other hosts reach \(ip), and nothing would be encrypted: listen on 127.0.0.1 behind a proxy that "
-                                + "speaks TLS, or say --insecure (insecure: yes)", code: 1)
-                    }
+                try await gateway.serveInference(address, tls: tls, isOpen: arguments.settings.isInsecure) { local in
+                    if let fault = exposure(arguments.settings, local, tenants) { leave(fault, code: 1) }
                     for await _ in administration {}
                     await controller.waitForNode()
                     let passed = arguments.sockets["http"] == nil ? nil : local?.ipAddress
-                    announce("listening \(url(passed ?? arguments.host, local?.port ?? arguments.port))\n")
+                    let scheme = tls == nil ? "http" : "https"
+                    announce(
+                        "listening \(scheme)://\(Self.address(passed ?? arguments.host, local?.port ?? arguments.port))\n"
+                    )
                     notifier.ready()
+                    Leaving.onReload { Task { await reloading.reload() } }
                     beat(Heartbeat(notifier), controller, on: group.any())
                 }
             }
@@ -173,8 +195,8 @@ enum ControlMain {
         }
     }
 
-    private static func url(_ host: String, _ port: Int) -> String {
-        "http://\(host.contains(":") ? "[\(host)]" : host):\(port)"
+    private static func address(_ host: String, _ port: Int) -> String {
+        "\(host.contains(":") ? "[\(host)]" : host):\(port)"
     }
 
     /// As many connections as the gateway takes are more than the usual soft limit; the hard one is what we may have.
@@ -185,9 +207,19 @@ enum ControlMain {
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
-    /// 127.0.0.0/8, also as IPv6 has it, and ::1.
-    private static func isLoopback(_ ip: String) -> Bool {
-        ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")
+    /// Why it must not listen there; nil when it may.
+    private static func exposure(
+        _ settings: ServiceSettings, _ local: SocketAddress?, _ tenants: Tenants
+    ) -> String? {
+        guard !settings.isInsecure, let local, let ip = local.ipAddress, !local.isLoopback else { return nil }
+        let way = "or say --insecure (insecure: yes)"
+        if settings.tls == nil {
+            return "other hosts reach \(ip), and nothing would be encrypted: give it a certificate (tls-certificate, "
+                + "tls-key), listen on 127.0.0.1 behind a proxy that speaks TLS, \(way)"
+        }
+        guard tenants.reports.isEmpty else { return nil }
+        return "other hosts reach \(ip), and nobody would need a key: listen on 127.0.0.1 until `locum tenant create` "
+            + "has made a tenant, \(way)"
     }
 
     private static func announce(_ line: String) {

@@ -1,5 +1,5 @@
-// How control ends: on a signal, when the requests under way have been answered or their time is up; at once on the next
-// signal or on the lifeline's end of file. The main thread waits for that and does nothing else: one that ran Swift's main
+// How control ends: on SIGTERM or SIGINT, when the requests under way have been answered or their time is up; at once on the next
+// signal or on the lifeline's end of file. SIGHUP makes it read its settings again. The main thread waits for that and does nothing else: one that ran Swift's main
 // queue would sleep in sigsuspend, which unblocks every signal, and a signal would end the process before anything could be
 // put in order.
 import CLinux
@@ -13,27 +13,45 @@ struct Leaving {
     static let last = Mutex<(@Sendable () -> Void)?>(nil)
     /// Lets no more requests in and says how many are under way; set once there can be any.
     static let closing = Mutex<(@Sendable () -> Int)?>(nil)
+    /// Milliseconds that requests under way have.
+    static let drain = Mutex(0)
+
+    private enum Reload {
+        case none
+        /// Told to, before there was anything to do it with.
+        case due
+        case ready(@Sendable () -> Void)
+    }
+    private static let reload = Mutex(Reload.none)
 
     private let signals: Int32
     private let lifeline: Int32
     private let socket: String?
     private let notifier: Notifier
-    private let drain: Int
 
     /// Must be made before other threads exist: they inherit the blocked signals.
-    /// - Parameters:
-    ///   - socket: the socket file to remove.
-    ///   - drain: milliseconds that requests under way have.
-    init(lifeline: Int32, socket: String?, notifier: Notifier, drain: Int) {
+    /// - Parameter socket: the socket file to remove.
+    init(lifeline: Int32, socket: String?, notifier: Notifier) {
         let numbers: [Int32] = [SIGTERM, SIGINT, SIGHUP]
         signals = locum_signal_descriptor(numbers, Int32(numbers.count))
-        (self.lifeline, self.socket, self.notifier, self.drain) = (lifeline, socket, notifier, drain)
+        (self.lifeline, self.socket, self.notifier) = (lifeline, socket, notifier)
+    }
+
+    /// Calls `body` on each SIGHUP from the start of this process on.
+    static func onReload(_ body: @escaping @Sendable () -> Void) {
+        let isDue = reload.withLock { reload in
+            defer { reload = .ready(body) }
+            if case .due = reload { return true }
+            return false
+        }
+        if isDue { body() }
     }
 
     /// Waits for the end, and leaves.
     func wait() -> Never {
-        _ = isToldToEnd(within: -1)
+        while !isToldToEnd(within: -1) {}
         notifier.stopping()
+        let drain = Self.drain.withLock { $0 }
         let end = locum_monotonic_ns() + UInt64(drain) * 1_000_000
         while let left = Self.closing.withLock({ $0 })?(), drain > 0, locum_monotonic_ns() < end {
             if left > 0 { notifier.status("ending, requests still to answer: \(left)") }
@@ -53,10 +71,13 @@ struct Leaving {
         ]
         var found: Int32
         repeat { found = poll(&watched, nfds_t(watched.count), milliseconds) } while found < 0
-        if watched[0].revents != 0 {
-            var signal = [UInt8](repeating: 0, count: 128)
-            _ = read(signals, &signal, signal.count)
+        guard watched[0].revents != 0, locum_signal_read(signals) == SIGHUP else { return found > 0 }
+        let body = Self.reload.withLock { reload -> (@Sendable () -> Void)? in
+            if case .ready(let body) = reload { return body }
+            reload = .due
+            return nil
         }
-        return found > 0
+        body?()
+        return watched[1].revents != 0
     }
 }

@@ -5,11 +5,13 @@ import Systemd
 
 extension Node.Options {
     private static let usage =
-        "usage: locum-node --data DIR [--config FILE] [--memory SIZE] [--prediction on|off] [--run DIR] "
-        + "[--control-user USER] [--group GROUP] [--lifeline FD] [--node-id NAME]; locum-node --check"
+        "usage: locum-node --data DIR [--config FILE] [--SETTING VALUE ...] [--run DIR] [--control-user USER] "
+        + "[--group GROUP] [--lifeline FD] [--node-id NAME]; locum-node --check; `locum config show` lists the settings"
 
     /// - Throws: `NodeAgentError` `usage`.
-    static func read(_ words: [String]) throws(NodeAgentError) -> Node.Options {
+    static func read(
+        _ words: [String]
+    ) throws(NodeAgentError) -> (options: Node.Options, source: SettingsSource, settings: ServiceSettings) {
         do {
             return try parse(words)
         } catch let error as NodeAgentError {
@@ -19,7 +21,9 @@ extension Node.Options {
         }
     }
 
-    private static func parse(_ words: [String]) throws -> Node.Options {
+    private static func parse(
+        _ words: [String]
+    ) throws -> (options: Node.Options, source: SettingsSource, settings: ServiceSettings) {
         var options = Node.Options(data: "")
         var flags: [(name: String, value: String)] = []
         var rest = words.dropFirst()
@@ -29,17 +33,17 @@ extension Node.Options {
             }
             flags.append((name, value))
         }
-        var settings = ServiceSettings()
-        for flag in flags where flag.name == "--config" { settings = try ServiceSettings.read(flag.value) }
+        var source = SettingsSource()
         for (name, value) in flags {
             switch name {
-            case "--config": break
+            case "--config": source.file = value
             case "--data": options.data = value
             case "--run": options.run = value
             case "--node-id": options.node = value
             case "--control-user": options.controlUser = try Account.user(value)
             case "--group": options.group = try Account.group(value)
-            case "--memory", "--prediction": try settings.set(String(name.dropFirst(2)), value, place: name)
+            case _ where name.hasPrefix("--") && Setting.named(name.dropFirst(2)) != nil:
+                source.flags.append((String(name.dropFirst(2)), value))
             case "--lifeline":
                 guard let number = Int32(value), number > 2 else {
                     throw NodeAgentError(
@@ -49,10 +53,16 @@ extension Node.Options {
             default: throw NodeAgentError(code: "usage", message: "\(name) is no option of locum-node")
             }
         }
+        let settings = try source.read()
         guard !options.data.isEmpty else { throw NodeAgentError(code: "usage", message: usage) }
         options.memory = settings.memory
-        options.prediction = settings.prediction.flatMap { Prediction(rawValue: $0) } ?? options.prediction
+        options.prediction = settings.guesses
         options.sockets = try ListenDescriptors.take(["node": .unixStream, "invoke": .unixPackets])
-        return options
+        return (options, source, settings)
     }
+}
+
+extension ServiceSettings {
+    /// What becomes of routers' guesses.
+    var guesses: Prediction { Prediction(rawValue: prediction) ?? .on }
 }

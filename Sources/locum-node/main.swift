@@ -3,6 +3,7 @@
 import Glibc
 import NodeAgent
 import Sandbox
+import Settings
 import Syscall
 import Systemd
 
@@ -25,7 +26,8 @@ do {
         exit(0)
     }
     let signals = try Node.takeSignals()
-    let options = try Node.Options.read(CommandLine.arguments)
+    let (options, source, given) = try Node.Options.read(CommandLine.arguments)
+    var settings = given
     Process.keepSmall()
     Process.wakeQuickly()
     Process.raiseDescriptorLimit()
@@ -34,6 +36,13 @@ do {
     let node = try Node(options, loop: loop, launcher: launcher, log: say)
     // After the control group was made: the topmost folder of groups is closed to its owner, too.
     node.confinement = try Sandbox.enterNode()
+    node.onReload = {
+        node.reload {
+            let new = try source.read()
+            let changes = settings.take(new, for: .node)
+            return (settings.guesses, changes)
+        }
+    }
     try node.watchForEnd(signals)
     node.report(to: Notifier())
     try loop.run()

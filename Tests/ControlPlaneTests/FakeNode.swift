@@ -222,7 +222,7 @@ func plane(
     for draft in deployed { _ = try store.deploy(draft) }
     var quiet = Logger(label: "test")
     quiet.logLevel = .critical
-    let settings = ControlSettings(version: "test", idleTimeout: idle, lanes: 2, sequences: 2, queue: 2)
+    let settings = ControlSettings(version: "test", idle: IdlePolicy(fixed: idle), lanes: 2, sequences: 2, queue: 2)
     let controller = try Controller(store: store, settings: settings, logger: quiet)
     return (controller, await FakeNode(controller))
 }

@@ -188,12 +188,14 @@ struct RunningGateway: Sendable {
     let control = FakeControl()
     let port: UInt16
 
-    init(_ limits: ConnectionLimits = ConnectionLimits()) async {
+    init(_ limits: ConnectionLimits = ConnectionLimits(), tls: TLSFiles? = nil) async {
         let (ports, sink) = AsyncStream<Int>.makeStream()
         let gateway = Gateway(
             control: control, group: MultiThreadedEventLoopGroup.singleton, limits: limits,
             logger: Logger(label: "test"))
-        Task { try await gateway.serveInference(.host("127.0.0.1", port: 0)) { sink.yield($0?.port ?? 0) } }
+        Task {
+            try await gateway.serveInference(.host("127.0.0.1", port: 0), tls: tls) { sink.yield($0?.port ?? 0) }
+        }
         var port = 0
         for await value in ports {
             port = value

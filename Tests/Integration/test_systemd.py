@@ -385,7 +385,7 @@ def test_a_command_finds_the_service_by_itself_and_a_daemon_of_ones_own_first(pl
     ("listen: 8420\n", ":1: listen: '8420' cannot be used; write HOST:PORT: 127.0.0.1:8420"),
     ("idle-timeout: soon\n", ":1: idle-timeout: 'soon' cannot be used; write a number with ms, s, m or h: 5s"),
     ("prediction: maybe\n", ":1: prediction: 'maybe' cannot be used; write on or off"),
-    ("memroy: 3G\n", ":1: there is no setting 'memroy'; there are memory, listen, insecure, idle-timeout,"),
+    ("memroy: 3G\n", ":1: there is no setting 'memroy'; there are memory, listen, tls-certificate, tls-key, insecure,"),
     ("memory: 3G\nmemory: 4G\n", ":2: memory stands in line 1 already; remove one of them"),
     ("memory: [1, 2]\n", ":1: memory must have one value"),
     ("- memory\n", ":1: settings are lines like `memory: 3G`, not a list or text"),

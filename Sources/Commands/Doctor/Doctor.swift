@@ -24,7 +24,7 @@ struct Doctor: ParsableCommand {
         let checks: [Check]
     }
 
-    func validate() throws { try Up.check(listen: listen) }
+    func validate() throws { try SettingOptions.check("listen", listen) }
 
     func run() throws {
         try reporting {

@@ -2,22 +2,16 @@
 // dies is started again; one that dies five times within ten seconds is given up, with its name.
 import CLinux
 import Glibc
+import Settings
 import Syscall
 
 /// Runs the two daemons of one data folder.
 struct Supervisor {
     private let folder: String
     /// As asked for; with the port that control chose once it is up, so that a restart keeps it.
-    private var listen: String
-    /// nil: learned.
-    private let idleMilliseconds: Int?
-    /// Routers' least, for their conversations.
-    private let keepMilliseconds: Int?
-    private let threads: Int
-    /// Bytes; nil leaves it to node.
-    private let memory: Int?
-    private let prediction: String
-    private let insecure: Bool
+    private var settings: SettingsSource
+    /// Whose terminal is gone ends; where there is none, SIGHUP means what it does to daemons: settings are read again.
+    private let hasTerminal: Bool
     private let signals: Descriptor
     private let epoll: Epoll
     /// Only this process holds the write end: when it goes, however it goes, the daemons see the end of file.
@@ -31,14 +25,11 @@ struct Supervisor {
         static let output: UInt64 = 2
     }
 
-    init(
-        folder: String, listen: String, insecure: Bool, idleMilliseconds: Int?, keepMilliseconds: Int?, threads: Int,
-        memory: Int?,
-        prediction: String
-    ) throws {
-        (self.folder, self.listen, self.keepMilliseconds) = (folder, listen, keepMilliseconds)
-        (self.idleMilliseconds, self.threads, self.memory) = (idleMilliseconds, threads, memory)
-        (self.prediction, self.insecure) = (prediction, insecure)
+    init(folder: String, settings: SettingsSource) throws {
+        (self.folder, self.settings) = (folder, settings)
+        let terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        hasTerminal = terminal >= 0
+        if terminal >= 0 { close(terminal) }
         // If this is somebody's service, its manager is not to hear of the daemons.
         unsetenv("NOTIFY_SOCKET")
         let watched: [Int32] = [SIGTERM, SIGINT, SIGHUP, SIGCHLD]
@@ -61,7 +52,13 @@ struct Supervisor {
                 if event.token == Token.output { try readOutput() }
                 if event.token == Token.signals {
                     while case let signal = locum_signal_read(signals.raw), signal != 0 {
-                        if signal != SIGCHLD { return stop(code: 0) }
+                        switch signal {
+                        case SIGCHLD: break
+                        case SIGHUP where !hasTerminal:
+                            node.signal(SIGHUP)
+                            control.signal(SIGHUP)
+                        default: return stop(code: 0)
+                        }
                     }
                 }
             }
@@ -73,17 +70,16 @@ struct Supervisor {
         }
     }
 
-    private mutating func startNode() throws {
-        let budget = memory.map { ["--memory", "\($0)"] } ?? []
-        try node.start(["--data", folder, "--prediction", prediction] + budget, lifeline: lifeline.read.raw)
+    /// Both daemons get all settings, and take their own.
+    private var words: [String] {
+        ["--data", folder] + (settings.file.map { ["--config", $0] } ?? [])
+            + settings.flags.flatMap { ["--\($0.name)", $0.value] }
     }
 
+    private mutating func startNode() throws { try node.start(words, lifeline: lifeline.read.raw) }
+
     private mutating func startControl() throws {
-        try control.start(
-            ["--data", folder, "--listen", listen, "--insecure", insecure ? "yes" : "no", "--threads", "\(threads)"]
-                + (idleMilliseconds.map { ["--idle-timeout", "\($0)ms"] } ?? [])
-                + (keepMilliseconds.map { ["--keep-sessions", "\($0)ms"] } ?? []), lifeline: lifeline.read.raw,
-            captureOutput: true)
+        try control.start(words, lifeline: lifeline.read.raw, captureOutput: true)
         if let output = control.output { try epoll.add(output.raw, token: Token.output) }
     }
 
@@ -101,7 +97,10 @@ struct Supervisor {
             guard line.hasPrefix("listening "), case let url = String(line.dropFirst("listening ".count)) else {
                 continue
             }
-            listen = url.split(separator: "/").last.map(String.init) ?? listen
+            if let address = url.split(separator: "/").last {
+                settings.flags.removeAll { $0.name == "listen" }
+                settings.flags.append(("listen", String(address)))
+            }
             if announced {
                 complain("locum-control is back at \(url)")
             } else {

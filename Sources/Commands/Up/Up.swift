@@ -12,76 +12,31 @@ struct Up: ParsableCommand {
         abstract: "Run Locum in the foreground.",
         discussion: """
             Prints one line that begins with `ready` and holds the URL. Ctrl-C or SIGTERM ends it and everything
-            it started. A daemon that dies is started again.
+            it started. A daemon that dies is started again. SIGHUP makes the daemons read their settings again where there
+            is no terminal, and ends it where there is one.
             """)
 
     @OptionGroup var daemon: DaemonOptions
-    @Option(help: ArgumentHelp("Address of the HTTP API; port 0 picks a free one.", valueName: "host:port"))
-    var listen = "127.0.0.1:8420"
-    @Flag(
-        help: "Listen on an address that other hosts reach, although requests, answers and keys can be read on the way."
-    )
-    var insecure = false
     @Option(
         help: ArgumentHelp(
-            "Evict a function after this long without a call (500ms, 5s, 2m); default: learned from each function's "
-                + "own calls, 30s as long as nothing is known.", valueName: "time"))
-    var idleTimeout: String?
-    @Option(
-        help: ArgumentHelp(
-            "Keep a model's router, and with it what it has read of its conversations, at least this long after a "
-                + "request (10m, 1h); default: as long as any function.", valueName: "time"))
-    var keepSessions: String?
-    @Option(
-        help: ArgumentHelp(
-            "Memory that everything together may take (512M, 3G, bytes); default: the cgroup's limit less a margin, "
-                + "or four fifths of the host's memory.", valueName: "size"))
-    var memory: String?
-    @Option(help: ArgumentHelp("Read experts ahead by guesses of the next layer: on, off.", valueName: "mode"))
-    var prediction = "on"
-    @Option(
-        help: ArgumentHelp("Compute threads per router and lanes per function; default: one per CPU.", valueName: "n"))
-    var threads: Int?
+            "Read settings that are not given here from this file, like /etc/locum/locum.yaml; those of the environment "
+                + "(LOCUM_MEMORY, ...) go before it. See `locum config`.", valueName: "file"), completion: .file())
+    var config: String?
+    @OptionGroup(title: "Settings") var settings: SettingOptions
 
     /// One per CPU, as far as workers can have them.
     static var standardThreads: Int { max(1, min(Int(locum_allowed_cpus(nil, 0)), 64)) }
 
-    func validate() throws {
-        if let idleTimeout, Quantity.milliseconds(idleTimeout) == nil {
-            throw ValidationError("--idle-timeout \(idleTimeout): write a number with ms, s, m or h, like 5s.")
-        }
-        if let keepSessions, Quantity.milliseconds(keepSessions) == nil {
-            throw ValidationError("--keep-sessions \(keepSessions): write a number with ms, s, m or h, like 10m.")
-        }
-        if let memory, Quantity.bytes(memory) == nil {
-            throw ValidationError("--memory \(memory): write a number of bytes, or one with K, M, G or T, like 3G.")
-        }
-        // `shuffled` guesses wrongly on purpose: benchmarks measure with it what a useless predictor costs.
-        guard ["on", "off", "shuffled"].contains(prediction) else {
-            throw ValidationError("--prediction \(prediction): must be on or off.")
-        }
-        if let threads, !(1...64).contains(threads) {
-            throw ValidationError("--threads \(threads): must be between 1 and 64.")
-        }
-        try Self.check(listen: listen)
-    }
-
-    /// - Throws: `ValidationError` unless it is a host and a port.
-    static func check(listen: String) throws {
-        guard let colon = listen.lastIndex(of: ":"), UInt16(listen[listen.index(after: colon)...]) != nil else {
-            throw ValidationError("--listen \(listen): write HOST:PORT, like 127.0.0.1:8420.")
-        }
-    }
+    func validate() throws { try settings.validate() }
 
     func run() throws {
         try reporting {
+            let source = SettingsSource(file: config.map(DataFolder.absolute), flags: settings.given)
+            // The daemons read them again; whoever typed the command hears of it once, and before anything begins.
+            _ = try source.read()
             let folder = daemon.folder
             let lock = try FolderLock.take(folder)
-            var supervisor = try Supervisor(
-                folder: folder, listen: listen, insecure: insecure,
-                idleMilliseconds: idleTimeout.flatMap(Quantity.milliseconds),
-                keepMilliseconds: keepSessions.flatMap(Quantity.milliseconds), threads: threads ?? Self.standardThreads,
-                memory: memory.flatMap(Quantity.bytes), prediction: prediction)
+            var supervisor = try Supervisor(folder: folder, settings: source)
             let code = try withExtendedLifetime(lock) { try supervisor.run() }
             throw ExitCode(code)
         }

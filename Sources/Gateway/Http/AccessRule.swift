@@ -1,13 +1,16 @@
 // Who may talk to the inference listener. It has no passwords, so it must not be driven by a web page: a page's
 // requests carry its Origin, and a name that an attacker points at 127.0.0.1 (DNS rebinding) stands in Host.
-// Both must be this listener's own; curl and programs send no Origin.
+// Both must be this listener's own; curl and programs send no Origin. Where TLS is spoken the client has held the name
+// against the certificate already, so any Host will do, and an Origin that is the same.
 
 /// The names under which a listener may be addressed.
 struct AccessRule: Sendable {
     private let names: Set<String>
+    private let isEncrypted: Bool
 
     /// - Parameter listen: host part of the listen address, as it was given.
-    init(listen: String) {
+    init(listen: String, isEncrypted: Bool = false) {
+        self.isEncrypted = isEncrypted
         let listen = Self.withoutBrackets(listen.lowercased())
         names = ["localhost", "127.0.0.1", "::1", listen]
     }
@@ -19,13 +22,13 @@ struct AccessRule: Sendable {
     /// - Returns: nil when it may pass, else why not.
     func refusal(host: String?, origin: String?, local: String?) -> String? {
         guard let host, !host.isEmpty else { return "the request names no Host" }
-        guard let name = Self.hostName(host), allows(name, local) else {
+        guard let called = Self.hostName(host), isEncrypted || allows(called, local) else {
             return "Host '\(host.prefix(100))' is not a name of this server; use localhost or the address it listens on"
         }
         guard let origin else { return nil }
         let schemes = ["http://", "https://"]
         guard let scheme = schemes.first(where: { origin.lowercased().hasPrefix($0) }),
-            let name = Self.hostName(String(origin.dropFirst(scheme.count))), allows(name, local)
+            let name = Self.hostName(String(origin.dropFirst(scheme.count))), allows(name, local) || name == called
         else { return "Origin '\(origin.prefix(100))' may not use this server" }
         return nil
     }

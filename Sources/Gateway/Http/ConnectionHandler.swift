@@ -1,28 +1,33 @@
 // What a connection does beside carrying requests: it is closed when its client says nothing for too long, or takes too
 // long over one request a byte at a time, and the request under way hears when its client is gone.
 //
-//     socket ─► IdleStateHandler ─► ByteWatch ─► HTTP decoder ─► ConnectionHandler ─► Hummingbird
+//     socket ─► IdleStateHandler ─► (TLS) ─► ByteWatch ─► HTTP decoder ─► ConnectionHandler ─► Hummingbird
 //
 // Below the decoder only, a head that came in half is seen at all; behind it only, where a request ends.
 import HTTPTypes
 import NIOCore
 import NIOHTTP1
+import NIOTLS
 
 /// Puts the others in their places, which Hummingbird's configuration cannot name.
 final class ConnectionSetup: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = NIOAny
     private let limits: ConnectionLimits
     private let room: ConnectionRoom
+    private let isEncrypted: Bool
 
-    init(_ limits: ConnectionLimits, _ room: ConnectionRoom) { (self.limits, self.room) = (limits, room) }
+    init(_ limits: ConnectionLimits, _ room: ConnectionRoom, isEncrypted: Bool = false) {
+        (self.limits, self.room, self.isEncrypted) = (limits, room, isEncrypted)
+    }
 
     func handlerAdded(context: ChannelHandlerContext) {
         let pipeline = context.pipeline.syncOperations
         do {
-            let connection = ConnectionHandler(limits, room)
+            let connection = ConnectionHandler(limits, room, isEncrypted: isEncrypted)
             let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
             try pipeline.addHandler(connection, position: .after(decoder))
-            try pipeline.addHandler(ByteWatch { [unowned connection] in connection.bytesCame() }, position: .first)
+            try pipeline.addHandler(
+                ByteWatch { [unowned connection] in connection.bytesCame() }, position: .before(decoder))
             try pipeline.addHandler(
                 IdleStateHandler(readTimeout: limits.request, allTimeout: limits.idle), position: .first)
         } catch {
@@ -78,12 +83,19 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var knowsContinue = false
     private let limits: ConnectionLimits
     private let room: ConnectionRoom
-    /// Runs while a request has come in part.
+    private let isEncrypted: Bool
+    /// Runs while a request has come in part, and until the TLS handshake is done.
     private var deadline: Scheduled<Void>?
 
-    init(_ limits: ConnectionLimits, _ room: ConnectionRoom) { (self.limits, self.room) = (limits, room) }
+    init(_ limits: ConnectionLimits, _ room: ConnectionRoom, isEncrypted: Bool = false) {
+        (self.limits, self.room, self.isEncrypted) = (limits, room, isEncrypted)
+    }
 
-    func handlerAdded(context: ChannelHandlerContext) { room.waits(context.channel) }
+    func handlerAdded(context: ChannelHandlerContext) {
+        room.waits(context.channel)
+        guard isEncrypted else { return }
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: limits.request) { context.close(promise: nil) }
+    }
 
     /// Called before the decoder sees them.
     func bytesCame() { if state == .fresh || state == .idle { state = .head } }
@@ -144,6 +156,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case let event as IdleStateHandler.IdleStateEvent: idled(context, event)
+        case TLSUserEvent.handshakeCompleted:
+            stopClock()
+            context.fireUserInboundEventTriggered(event)
         case ChannelEvent.inputClosed:
             if state == .answering { probe(context) }
             context.fireUserInboundEventTriggered(event)

@@ -34,6 +34,8 @@ struct AccessMiddleware: RouterMiddleware {
 struct KeyMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
     let control: any ControlService
+    /// Whether other hosts need no key as long as there is no tenant.
+    let isOpen: Bool
     /// Everything, as the administration socket has it.
     let administration: RouterResponder<GatewayContext>
     let metrics: MetricsRoute
@@ -48,6 +50,14 @@ struct KeyMiddleware: RouterMiddleware {
         case .models(.local) where MetricsRoute.isAsked(request) && MetricsRoute.isLocal(context.channel):
             return await metrics.response()
         case .models(let caller):
+            // The last tenant may be removed while it listens.
+            if !isOpen, caller == .local, context.channel.localAddress?.isLoopback == false {
+                throw refused(
+                    ControlFailure(
+                        code: "unauthorized",
+                        message: "this box has no tenant, so there is no key that would do; its operator makes one with "
+                            + "`locum tenant create`"), key)
+            }
             context.caller = caller
             return try await next(request, context)
         case .keyed(.admin): return try await administration.respond(to: request, context: context)

@@ -3,8 +3,9 @@
 import Hummingbird
 import HummingbirdCore
 import Logging
-import NIOCore
+public import NIOCore
 import NIOPosix
+import NIOSSL
 
 /// Where a listener gets its connections.
 public enum ListenAddress: Sendable {
@@ -21,10 +22,20 @@ public enum ListenAddress: Sendable {
     }
 }
 
+extension SocketAddress {
+    /// 127.0.0.0/8, also as IPv6 has it, and ::1; unix sockets.
+    public var isLoopback: Bool {
+        guard let ip = ipAddress else { return true }
+        return ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")
+    }
+}
+
 struct Listener: Sendable {
     let address: ListenAddress
     /// Who gets in when it is full.
     let room: ConnectionRoom
+    /// nil: nothing is encrypted.
+    let tls: TLSFiles?
     let group: any EventLoopGroup
     let logger: Logger
 
@@ -43,7 +54,7 @@ struct Listener: Sendable {
     }
 
     private func listen(_ connection: HTTP1Channel) async throws -> NIOAsyncChannel<HTTP1Channel.Value, Never> {
-        let (room, logger) = (room, logger)
+        let (room, tls, logger) = (room, tls, logger)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(ChannelOptions.backlog, value: 256)
             .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
@@ -54,8 +65,11 @@ struct Listener: Sendable {
                         AvailableConnectionsChannelHandler(delegate: room))
                 }
             }
-        let setup: @Sendable (any Channel) -> EventLoopFuture<HTTP1Channel.Value> = {
-            connection.setup(channel: $0, logger: logger)
+        let setup: @Sendable (any Channel) -> EventLoopFuture<HTTP1Channel.Value> = { channel in
+            guard let tls else { return connection.setup(channel: channel, logger: logger) }
+            return channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
+            }.flatMap { connection.setup(channel: channel, logger: logger) }
         }
         return switch address {
         case .host(let host, let port): try await bootstrap.bind(host: host, port: port, childChannelInitializer: setup)

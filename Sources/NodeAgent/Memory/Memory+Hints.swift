@@ -55,6 +55,13 @@ extension Memory {
         advance()
     }
 
+    /// From now on guesses are treated so; routers that were told to make none are asked for them again.
+    func change(prediction mode: Prediction, routers: [Instance]) {
+        prediction = mode
+        guard mode != .off else { return }
+        for router in routers { router.channel?.send(InvokeEvent.hints(on: true).frame) }
+    }
+
     private func silence(_ router: Instance) {
         router.channel?.send(InvokeEvent.hints(on: false).frame)
         guard prediction != .off else { return }

@@ -81,7 +81,7 @@ final class Memory {
     /// Looks again when somebody waits: what is in the way may have come to rest meanwhile.
     private var nextLook: EventLoop.Timer?
     private static let lookPause = UInt64.milliseconds(100)
-    let prediction: Prediction
+    var prediction: Prediction
     var predictors: [Int: Predictor] = [:]
     /// The highest layer with experts that was guessed for, by model.
     var layerCounts: [Int: Int] = [:]
