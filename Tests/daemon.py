@@ -116,7 +116,8 @@ class Daemon:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **self.environment}, start_new_session=session or terminal is not None,
-            preexec_fn=None if terminal is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0), **self._as_user()
+            **({} if terminal is None else {"preexec_fn": lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)}),
+            **self._as_user()
         )
         lines: queue.Queue[str | None] = queue.Queue()
 

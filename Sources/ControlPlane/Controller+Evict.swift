@@ -9,6 +9,7 @@ enum Leave: String {
     case idle = "nobody called it"
     case memory = "others needed its memory"
     case replaced = "its model was deployed anew or removed"
+    case tenant = "its tenant was removed"
     case asked = "somebody asked for it"
 }
 
@@ -35,6 +36,14 @@ extension Controller {
             throw unknown(target.contains("/") ? "function" : "model", target)
         }
         return EvictReport(evicted: await end(grace: settings.evictGrace, matches))
+    }
+
+    /// Ends the routers that a tenant had for itself, when they have finished what is under way.
+    public func releaseRouters(of tenant: String) {
+        let name = Catalog.routerName("", for: tenant)
+        order(
+            table.all.filter { $0.function.name.hasSuffix(name) }.map(\.id), grace: settings.replaceGrace,
+            because: .tenant)
     }
 
     /// Ends all instances of functions that match; answers how many.

@@ -7,29 +7,36 @@ import Synchronization
 
 /// Amounts by hour, tenant, model and key, in `DIR/usage.sqlite`.
 public final class SQLiteUsage: UsageStore {
-    private let queue: DatabaseQueue
-    private let path: String
+    private enum State {
+        /// To be opened at the next use.
+        case waiting
+        case open(DatabaseQueue)
+        case closed
+    }
     /// Held during every use: SQLite does not survive a call on what was closed.
-    private let isOpen = Mutex(true)
-    /// What a damaged file was renamed to when this was opened.
-    public let replaced: String?
+    private let state = Mutex(State.waiting)
+    private let path: String
+    private let replaced: @Sendable (_ aside: String) -> Void
 
     /// Rows of hours longer ago are removed: 400 days.
     public static let keptSeconds: Int64 = 400 * 86_400
 
-    /// Opens or makes the file. A damaged one is set aside, and begun anew.
-    /// - Throws: `StoreError`.
-    public init(path: String) throws(StoreError) {
-        self.path = path
-        do throws(StoreError) {
-            (queue, replaced) = (try Self.open(path), nil)
-        } catch {
+    /// The file is opened, or made, when it is used; if that fails, again at the next use.
+    /// - Parameter replaced: called when it was damaged and a new one was begun, with the name that it has now.
+    public init(path: String, replaced: @escaping @Sendable (_ aside: String) -> Void = { _ in }) {
+        (self.path, self.replaced) = (path, replaced)
+    }
+
+    private func opened() throws(StoreError) -> DatabaseQueue {
+        do throws(StoreError) { return try Self.open(path) } catch {
             guard error.code == "damaged" else { throw error }
             let aside = RegistryFiles.nextDamaged(path)
             for part in RegistryFiles.parts where RegistryFiles.exists(path + part) {
                 try RegistryFiles.move(path + part, to: aside + part)
             }
-            (queue, replaced) = (try Self.open(path), aside)
+            let queue = try Self.open(path)
+            replaced(aside)
+            return queue
         }
     }
 
@@ -61,9 +68,9 @@ public final class SQLiteUsage: UsageStore {
 
     /// Takes the log into the file and closes it; every later call fails.
     public func close() {
-        isOpen.withLock { isOpen in
-            if isOpen { try? queue.close() }
-            isOpen = false
+        state.withLock { state in
+            if case .open(let queue) = state { try? queue.close() }
+            state = .closed
         }
     }
 
@@ -115,8 +122,15 @@ public final class SQLiteUsage: UsageStore {
     private static func hour(_ seconds: Int64) -> Int64 { max(0, seconds) / 3600 * 3600 }
 
     private func run<T: Sendable>(_ body: (Database) throws -> T) throws(StoreError) -> T {
-        try isOpen.withLock { isOpen throws(StoreError) in
-            guard isOpen else { throw StoreError(code: "io", message: "the record of use \(path) is closed") }
+        try state.withLock { state throws(StoreError) in
+            let queue: DatabaseQueue
+            switch state {
+            case .open(let known): queue = known
+            case .waiting:
+                queue = try opened()
+                state = .open(queue)
+            case .closed: throw StoreError(code: "io", message: "the record of use \(path) is closed")
+            }
             do { return try queue.write(body) } catch { throw Self.failure(error, path) }
         }
     }

@@ -107,9 +107,8 @@ enum ControlMain {
         let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
         let date = { @Sendable in Int64(time(nil)) }
         let tenants = try Tenants(store: store, logger: logger, events: events, date: date)
-        let used = try SQLiteUsage(path: arguments.data + "/usage.sqlite")
-        if let replaced = used.replaced {
-            logger.error("the record of use was damaged and is \(replaced) now; a new one was begun")
+        let used = SQLiteUsage(path: arguments.data + "/usage.sqlite") {
+            logger.error("the record of use was damaged and is \($0) now; a new one was begun")
         }
         let metering = Metering(
             store: used, controller: controller, processors: sysconf(Int32(_SC_NPROCESSORS_ONLN)), date: date)
@@ -127,6 +126,7 @@ enum ControlMain {
             try await InvokedRouter.acquire(name, path: invoke)
         }
         await controller.onRest { locum_give_back() }
+        tenants.onRemoval { name in Task { await controller.releaseRouters(of: name) } }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gateway = Gateway(

@@ -2,6 +2,7 @@
 import FunctionModel
 import GRDB
 import Glibc
+import Synchronization
 import Testing
 
 @testable import ControlStore
@@ -23,13 +24,12 @@ import Testing
     func sums() throws {
         try withFolder { folder in
             let path = "\(folder)/usage.sqlite"
-            let first = try SQLiteUsage(path: path)
+            let first = SQLiteUsage(path: path)
             try first.add([a: counts(1), b: counts(10)], now: 7200)
             try first.add([a: counts(2)], now: 10_799)
             first.close()
             #expect(throws: StoreError.self) { try first.add([a: counts(1)], now: 1) }
-            let store = try SQLiteUsage(path: path)
-            #expect(store.replaced == nil)
+            let store = SQLiteUsage(path: path)
             try store.add([a: counts(100), local: counts(1000)], now: 10_800)
             func sums(_ tenant: String?, _ from: Int64?, _ to: Int64?) throws -> [UsageKey: UsageCounts] {
                 Dictionary(uniqueKeysWithValues: try store.sums(tenant: tenant, from: from, to: to).map { ($0, $1) })
@@ -50,17 +50,17 @@ import Testing
     func damage(at offset: Int) throws {
         try withFolder { folder in
             let path = "\(folder)/usage.sqlite"
-            let store = try SQLiteUsage(path: path)
+            let store = SQLiteUsage(path: path)
             try store.add([a: counts(1)], now: 7200)
             store.close()
             let file = open(path, O_RDWR)
             let junk = [UInt8](repeating: 0x5a, count: 8000)
             #expect(pwrite(file, junk, junk.count, off_t(offset)) == junk.count)
             close(file)
-            let again = try SQLiteUsage(path: path)
-            let aside = try #require(again.replaced)
-            #expect(access(aside, F_OK) == 0)
+            let names = Mutex<[String]>([])
+            let again = SQLiteUsage(path: path) { name in names.withLock { $0.append(name) } }
             try again.add([a: counts(2)], now: 7200)
+            #expect(names.withLock { $0 } == ["\(path).damaged-1"] && access("\(path).damaged-1", F_OK) == 0)
             #expect(try again.sums(tenant: nil, from: nil, to: nil).map(\.counts) == [counts(2)])
             again.close()
         }

@@ -28,6 +28,7 @@ GROUPS = ("--experts-per-function", "all", "--layers-per-function", "2")
 NAMES = {
     "lock", "node.lock", "control.lock", "run", "shards", "tmp",
     "registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm", "registry.sqlite-reserve",
+    "usage.sqlite", "usage.sqlite-wal", "usage.sqlite-shm",
 }
 #: From one state of the model to the next.
 STEPS = {"deploy": (None, "first"), "roll-out": ("first", "second"), "rm": ("second", None)}

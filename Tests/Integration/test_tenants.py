@@ -414,6 +414,9 @@ def test_a_private_router_is_a_process_of_its_own_over_the_same_experts(tmp_path
         wait_for(lambda: not set(before.values()) & set(routers().values()), 10, "the old routers gone")
         assert ask(client(daemon, keys["bob"])).usage.completion_tokens == 4
         assert set(routers()) == {"nano/router@bob"}
+        # A tenant that is removed leaves no process behind that a later one of its name could be given.
+        daemon.run("tenant", "rm", "bob")
+        wait_for(lambda: not routers(), 10, "the removed tenant's router gone")
         daemon.run("rm", "nano")
         assert daemon.ps() == []
         for wrong in ("nano/router@", "nano/router@nobody/else", "nano/L00-E000@ada"):

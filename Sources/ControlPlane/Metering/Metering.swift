@@ -33,6 +33,8 @@ public final class Metering: Sendable {
     private struct State {
         var pending: [UsageKey: UsageCounts] = [:]
         var isWriting = false
+        /// The last attempt to write failed, which was said.
+        var isFailing = false
         var open: [UInt64: Open] = [:]
         var nextOpen: UInt64 = 0
         var window: Window?
@@ -193,8 +195,17 @@ public final class Metering: Sendable {
             return state.pending
         }
         guard !amounts.isEmpty else { return }
-        do throws(StoreError) { try store.add(amounts, now: date()) } catch {
-            logger.error("\(error.message)")
+        do throws(StoreError) {
+            try store.add(amounts, now: date())
+            state.withLock { $0.isFailing = false }
+        } catch {
+            let isNew = state.withLock { state in
+                defer { state.isFailing = true }
+                return !state.isFailing
+            }
+            if isNew {
+                logger.error("\(error.message); what is used meanwhile is kept and written when that is possible")
+            }
             state.withLock { state in
                 for (key, counts) in amounts { state.pending[key, default: UsageCounts()] += counts }
             }

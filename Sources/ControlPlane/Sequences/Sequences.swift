@@ -73,7 +73,8 @@ public final class Sequences: Sendable {
         }
         let ask = Ask(
             model: model, router: router, caller: caller,
-            use: UsageKey(tenant: caller.name, model: model, key: caller.key), gate: gate)
+            use: UsageKey(tenant: caller.name, model: model, key: caller.key), gate: gate,
+            asked: controller.now())
         guard gate.reserve(specs.count, of: caller.name) else {
             for _ in specs { own?.abandon("") }
             // Of others a tenant hears nothing.
@@ -131,13 +132,14 @@ public final class Sequences: Sendable {
         let caller: Caller
         let use: UsageKey
         let gate: SequenceGate
+        let asked: Moment
     }
 
     private func run(_ ask: Ask, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var spec = spec
         spec.owner = ask.caller.number
         var replay = Replay(spec)
-        var clock = FirstTokenClock(asked: controller.now())
+        var clock = FirstTokenClock(asked: ask.asked)
         var (tries, busyTries) = (0, 0)
         while !Task.isCancelled {
             switch await attempt(ask, &replay, &clock, sink) {

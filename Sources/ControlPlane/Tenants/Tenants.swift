@@ -108,6 +108,7 @@ public final class Tenants: TenantAdministration {
 
     private let state: Mutex<State>
     private let changes = Mutex(())
+    private let whenRemoved = Mutex<@Sendable (String) -> Void>({ _ in })
     private let operatorKeys: OperatorKeys
     private let store: any RegistryStore
     private let logger: Logger
@@ -131,6 +132,9 @@ public final class Tenants: TenantAdministration {
         self.state = Mutex(state)
         operatorKeys = try OperatorKeys(store: store, date: date)
     }
+
+    /// Calls `body` whenever a tenant was removed, with its name.
+    public func onRemoval(_ body: @escaping @Sendable (String) -> Void) { whenRemoved.withLock { $0 = body } }
 
     // MARK: Requests
 
@@ -328,6 +332,7 @@ public final class Tenants: TenantAdministration {
             tenant = nil
         }
         events.add(.tenant, name, "tenant \(name) was removed, with its keys")
+        whenRemoved.withLock { $0 }(name)
         return report
     }
 
