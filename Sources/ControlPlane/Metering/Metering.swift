@@ -127,11 +127,13 @@ public final class Metering: Sendable {
 
     // MARK: Memory
 
-    /// Books memory every second as long as there are processes.
+    /// Books memory every second as long as there are processes, more often at first, while they come.
     private func watchMemory() async {
-        var next = Moment.zero
+        var pause = Self.lookPause / 16
+        var next = now() + Self.lookPause
         while true {
-            try? await Task.sleep(for: Self.lookPause)
+            try? await Task.sleep(for: pause)
+            pause = min(Self.lookPause, pause * 2)
             let begun = now()
             let isTime = begun >= next
             if look(await memory(isTime)) { return }
