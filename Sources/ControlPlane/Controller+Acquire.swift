@@ -85,8 +85,7 @@ extension Controller {
 
     /// What a router is to have room for: its process, its sequences, and at any time one layer's functions.
     private func provide(for router: FunctionRecord, _ spec: inout InstanceSpec) {
-        // As many more as tenants that come anew get at once.
-        spec.sequences = UInt16(clamping: 2 * settings.sequences)
+        spec.sequences = UInt16(clamping: settings.sequences + settings.spareSequences)
         guard let manifest = catalog.model(router.model)?.manifest else { return }
         let shape = manifest.memoryShape(lanes: Int(settings.lanes))
         spec.overhead = UInt64(max(0, manifest.routerOverhead))

@@ -19,6 +19,8 @@ public struct ControlSettings: Sendable {
     /// Sequences that one router runs at once, and those that may wait for it.
     public var sequences: Int
     public var queue: Int
+    /// As many more run, of tenants that have none running and are owed a turn.
+    public var spareSequences: Int { sequences }
     /// How long an instance may finish what it has when a person asks for its end.
     public var evictGrace: Duration
     /// The same when it only idles, or a deployment replaced it.

@@ -119,10 +119,7 @@ final class FakeControl: ControlService {
                 budgetBytes: 5, usedBytes: 4, residentShardBytes: 2, privateBytes: 1, kvBytes: 1),
             sandbox: ["seccomp": "yes"])
     }
-    /// What was asked for.
-    let usages = Mutex<[String]>([])
     func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow] {
-        usages.withLock { $0.append("\(tenant ?? "all") \(from ?? -1) \(to ?? -1)") }
         var counts = UsageCounts()
         (counts.requests, counts.expertMicroseconds, counts.kilobyteMilliseconds) = (1, 2500, 1_234_567)
         return [UsageRow(UsageKey(tenant: "a", model: "m", key: "locum-12345678"), counts)]

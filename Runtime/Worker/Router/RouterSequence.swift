@@ -56,8 +56,8 @@ final class RouterSequence<Cache: AnyObject> {
     private var state = State.reading
     private var text: OutputText
     private var history: TokenHistory?
-    /// What it has cost, and what of that its caller was told, at which moment of the monotonic clock.
-    private var cost = SequenceCost()
+    /// All that it has cost, and what of that its caller was told, at which moment of the monotonic clock.
+    private(set) var cost = SequenceCost()
     private var told: (cost: SequenceCost, at: UInt64)
     /// Until when its cache is paid for.
     private var held: UInt64
@@ -113,9 +113,6 @@ final class RouterSequence<Cache: AnyObject> {
         told = (cost, now)
         return cost
     }
-
-    /// All that it has cost.
-    var wholeCost: SequenceCost { cost }
 
     private var outputCount: Int { tokens.count - request.prompt.count }
 

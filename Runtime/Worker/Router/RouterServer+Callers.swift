@@ -131,7 +131,7 @@ extension RouterServer {
 
     /// Ends a sequence, whose caller hears only what it has cost; a number that is not under way has ended by itself meanwhile.
     private func end(_ key: SequenceKey) {
-        let cost = sequences.first { $0.key == key }?.wholeCost ?? SequenceCost()
+        let cost = sequences.first { $0.key == key }?.cost ?? SequenceCost()
         callers[key.caller]?.outbox.drop(key.number)
         callers[key.caller]?.outbox.add(.used(cost, last: true), sequence: key.number)
         for (request, waiting) in waiting where waiting.key == key { self.waiting[request]?.isCancelled = true }

@@ -135,20 +135,8 @@ private struct Reader {
                 if !ModelName.isValid(text) {
                     fault(line, place, "'\(text.prefix(100))' does not fit: \(ModelName.rule)")
                 }
-            case "priority":
-                guard let text = text(value, line, place) else { continue }
-                guard let priority = PriorityClass(rawValue: text) else {
-                    fault(line, place, "'\(text.prefix(100))' cannot be used; write interactive or batch")
-                    continue
-                }
-                tenant.limits.priority = priority
-            case "router":
-                guard let text = text(value, line, place) else { continue }
-                guard let router = RouterSharing(rawValue: text) else {
-                    fault(line, place, "'\(text.prefix(100))' cannot be used; write shared or private")
-                    continue
-                }
-                tenant.limits.router = router
+            case "priority": choose(&tenant.limits.priority, value, line, place)
+            case "router": choose(&tenant.limits.router, value, line, place)
             case "weight": set(&tenant.limits.weight, value, line, place, TenantLimits.weights)
             case "queue": set(&tenant.limits.queue, value, line, place, TenantLimits.queues)
             case "max-requests": limit(&tenant.limits.maxRequests, value, line, place, TenantLimits.requests)
@@ -191,6 +179,18 @@ private struct Reader {
             return nil
         }
         return number
+    }
+
+    /// One of a few words.
+    private mutating func choose<T: CaseIterable & RawRepresentable<String>>(
+        _ value: inout T, _ node: YAML, _ line: Int, _ place: String
+    ) {
+        guard let text = text(node, line, place) else { return }
+        guard let choice = T(rawValue: text) else {
+            let known = T.allCases.map(\.rawValue).joined(separator: " or ")
+            return fault(line, place, "'\(text.prefix(100))' cannot be used; write \(known)")
+        }
+        value = choice
     }
 
     private mutating func set(

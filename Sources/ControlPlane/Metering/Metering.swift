@@ -46,7 +46,7 @@ public final class Metering: Sendable {
     private let store: any UsageStore
     private let memory: Memory
     private let logger: Logger
-    private let now: @Sendable () -> Moment
+    fileprivate let now: @Sendable () -> Moment
     /// Seconds since 1970.
     private let date: @Sendable () -> Int64
     private let processors: Int
@@ -111,12 +111,12 @@ public final class Metering: Sendable {
         let kilobytes = Int64(clamping: cost.cacheByteMilliseconds / 1000)
         state.withLock { state in
             state.window?.cacheKilobyteMilliseconds[key.model, default: 0] += kilobytes
-            state.pending[key, default: UsageCounts()].expertMicroseconds += min(
-                Int64(clamping: cost.expertNanoseconds / 1000), most)
-            state.pending[key, default: UsageCounts()].kilobyteMilliseconds += kilobytes
-            state.pending[key, default: UsageCounts()].coldStarts += Int64(cost.coldStarts)
         }
-        writeSoon()
+        count(key) { counts in
+            counts.expertMicroseconds += min(Int64(clamping: cost.expertNanoseconds / 1000), most)
+            counts.kilobyteMilliseconds += kilobytes
+            counts.coldStarts += Int64(cost.coldStarts)
+        }
     }
 
     private static func share(_ open: Open, _ now: Moment, _ state: inout State) {
@@ -240,27 +240,21 @@ final class SequenceMeter: Sendable {
     private let key: UsageKey
     private let number: UInt64
     private let told: Mutex<(cost: SequenceCost, at: Moment)>
-    private let now: @Sendable () -> Moment
 
     fileprivate init(_ metering: Metering, _ key: UsageKey, number: UInt64, begun: Moment) {
         (self.metering, self.key, self.number) = (metering, key, number)
         told = Mutex((SequenceCost(), begun))
-        now = metering.clock
     }
 
     deinit { metering.end(number) }
 
     /// The router says what it has cost by now.
     func used(_ cost: SequenceCost) {
-        let now = now()
+        let now = metering.now()
         let (more, time) = told.withLock { told in
             defer { told = (cost, now) }
             return (cost.since(told.cost), now - told.at)
         }
         metering.spend(key, more, within: time + .seconds(1))
     }
-}
-
-extension Metering {
-    fileprivate var clock: @Sendable () -> Moment { now }
 }

@@ -67,7 +67,7 @@ public final class Sequences: Sendable {
             let settings = controller.settings
             let gate =
                 gates[router]
-                ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue, spare: settings.sequences)
+                ?? SequenceGate(atOnce: settings.sequences, queue: settings.queue, spare: settings.spareSequences)
             gates[router] = gate
             return gate
         }

@@ -64,12 +64,16 @@ struct TenantRoutes: Sendable {
 
     /// - Throws: `APIError` 400.
     private static func role(_ fields: RequestFields) throws(APIError) -> OperatorRole {
-        let text = try fields.string("role") ?? ""
-        guard let role = OperatorRole(rawValue: text) else {
-            let known = OperatorRole.allCases.map(\.rawValue).joined(separator: " or ")
-            throw .badParameter("role", "'role' is '\(text.prefix(100))', it must be \(known)")
-        }
-        return role
+        try choice("role", fields.string("role") ?? "")
+    }
+
+    /// One of a few words.
+    private static func choice<T: CaseIterable & RawRepresentable<String>>(
+        _ name: String, _ text: String
+    ) throws(APIError) -> T {
+        if let choice = T(rawValue: text) { return choice }
+        let known = T.allCases.map(\.rawValue).joined(separator: " or ")
+        throw .badParameter(name, "'\(name)' is '\(text.prefix(100))', it must be \(known)")
     }
 
     /// What a request's members change. Null takes a limit away; what is absent stays.
@@ -79,23 +83,14 @@ struct TenantRoutes: Sendable {
         let most = try limit(fields, "max_requests", TenantLimits.requests)
         let queue = try fields.integer("queue", in: range(TenantLimits.queues))
         let rate = try limit(fields, "tokens_per_minute", TenantLimits.rates)
-        var priority: PriorityClass?
-        if let text = try fields.string("priority") {
-            priority = PriorityClass(rawValue: text)
-            guard priority != nil else {
-                let known = PriorityClass.allCases.map(\.rawValue).joined(separator: " or ")
-                throw .badParameter("priority", "'priority' is '\(text.prefix(100))', it must be \(known)")
-            }
+        let priority: PriorityClass? = try fields.string("priority").map { text throws(APIError) in
+            try choice("priority", text)
         }
-        var router: RouterSharing?
-        if let text = try fields.string("router") {
-            router = RouterSharing(rawValue: text)
-            guard router != nil else {
-                throw .badParameter("router", "'router' is '\(text.prefix(100))', it must be shared or private")
-            }
+        let router: RouterSharing? = try fields.string("router").map { text throws(APIError) in
+            try choice("router", text)
         }
         let models = try names(fields)
-        return { [priority, router] limits in
+        return { limits in
             if let weight { limits.weight = Int(weight) }
             if let priority { limits.priority = priority }
             if let router { limits.router = router }
