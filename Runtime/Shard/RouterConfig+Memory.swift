@@ -19,10 +19,10 @@ extension RouterConfig {
     /// Private memory of the process, its arenas and what the kernel keeps for it, in bytes, at most.
     public var routerOverhead: Int {
         let width = max(sharedExpertIntermediate, denseIntermediate)
-        // Per row: stream, update, normed and heads' results (these two also as the quantised products read them),
-        // q, k, v, gate and up, scores, probabilities, rotations.
+        // Per row: stream, the same of a batch that was set aside, update, normed and heads' results (these two also as
+        // the quantised products read them), q, k, v, gate and up, scores, probabilities, rotations.
         let attention = 2 * heads * headDim + 2 * kvHeads * headDim
-        let floats = 4 * hidden + attention + 2 * width + 2 * expertCount + headDim
+        let floats = 5 * hidden + attention + 2 * width + 2 * expertCount + headDim
         let prepared = [hidden, heads * headDim, width].reduce(0) {
             $0 + (WeightFormat.q8_0.preparedBytes(columns: ($1 + 31) / 32 * 32) ?? 0)
         }

@@ -4,17 +4,24 @@ import Shard
 import Syscall
 
 extension Engine {
-    /// stream = embedding of the tokens; rotations = cos and sin of their positions.
+    /// stream = embedding of the tokens.
     func embed() {
-        let (space, config, table) = (space, config, weights.embedding)
-        forRows(space.rows) { row in
+        let (space, table) = (space, weights.embedding)
+        forRows(space.batch.rows) { row in
             // The format and shape were checked with the shard, so widening cannot fail.
-            if let weights = table.row(Int(space.tokens[row])) {
+            if let weights = table.row(Int(space.batch.tokens[row])) {
                 try? table.format.widen(row: weights, columns: table.cols, into: space.stream.row(row))
             }
+        }
+    }
+
+    /// rotations = cos and sin of the rows' positions.
+    func rotate() {
+        let (space, config) = (space, config)
+        forRows(space.batch.rows) { row in
             let cos = space.rotations.row(row)
             Kernels.ropeTable(
-                frequencies: config.rotation.frequencies, scale: config.rotation.scale, position: space.positions[row],
+                frequencies: config.rotation.frequencies, scale: config.rotation.scale, position: space.batch.positions[row],
                 cos: cos, sin: cos + config.headDim / 2)
         }
     }
@@ -23,7 +30,7 @@ extension Engine {
     func attention(_ index: Int) {
         let layer = weights.layers[index]
         normalise(layer.attentionNorm)
-        let (space, count) = (space, space.rows)
+        let (space, count) = (space, space.batch.rows)
         pool.run { [self] thread in
             multiply(layer.q, space.normed, into: space.q, count: count, thread: thread)
             multiply(layer.k, space.normed, into: space.k, count: count, thread: thread)
@@ -36,7 +43,7 @@ extension Engine {
             }
         }
         let (heads, threads) = (config.kvHeads, pool.count)
-        let together = space.distinct
+        let together = space.batch.distinct
         if !together {
             // All rows' K and V are stored before any row of the same sequence attends.
             pool.run { [self] thread in
@@ -80,9 +87,9 @@ extension Engine {
         let sin = cos + size / 2
         for member in 0..<group { Kernels.rope(query + member * size, headDim: size, cos: cos, sin: sin) }
         Kernels.rope(key, headDim: size, cos: cos, sin: sin)
-        let place = space.places[row]
+        let place = space.batch.places[row]
         weights.kv.store(
-            key: key, value: value, headDim: size, position: space.positions[row],
+            key: key, value: value, headDim: size, position: space.batch.positions[row],
             keys: place.keys(layer: index, head: head), values: place.values(layer: index, head: head))
     }
 
@@ -90,10 +97,10 @@ extension Engine {
     private func attend(_ index: Int, row: Int, head: Int, thread: Int) {
         let size = config.headDim
         let group = config.heads / config.kvHeads
-        let place = space.places[row]
+        let place = space.batch.places[row]
         weights.kv.attend(
             queries: space.q.row(row) + head * group * size, heads: group, headDim: size,
-            positions: space.positions[row] + 1, scale: 1 / Float(size).squareRoot(),
+            positions: space.batch.positions[row] + 1, scale: 1 / Float(size).squareRoot(),
             keys: place.keys(layer: index, head: head), values: place.values(layer: index, head: head),
             scores: space.scratch[thread].base.assumingMemoryBound(to: Float.self),
             into: space.attended.row(row) + head * group * size)
@@ -102,11 +109,11 @@ extension Engine {
     /// logits = output @ norm(stream), for the rows that want them.
     func output() {
         let (space, config, matrix) = (space, config, weights.output)
-        let wanted = space.logitRows
+        let wanted = space.batch.logitRows
         if wanted == 0 { return }
         let norm = weights.outputNorm
-        forRows(space.rows) { row in
-            let place = space.logitRow[row]
+        forRows(space.batch.rows) { row in
+            let place = space.batch.logitRow[row]
             if place < 0 { return }
             Kernels.rmsNorm(
                 space.stream.row(row), weight: norm, epsilon: config.rmsEpsilon, count: config.hidden,

@@ -9,7 +9,7 @@ import Wire
 extension Engine {
     /// stream += down( silu(gate x) * (up x) ), x = norm(stream).
     func dense(_ index: Int, _ network: FeedForwardWeights) {
-        let (space, count) = (space, space.rows)
+        let (space, count) = (space, space.batch.rows)
         normalise(weights.layers[index].feedForwardNorm)
         pool.run { [self] thread in
             multiply(network.gate, space.normed, into: space.gate, count: count, thread: thread)
@@ -21,13 +21,13 @@ extension Engine {
 
     /// stream += sum of weight × expert(x) + sigmoid(w · x) × shared(x), x = norm(stream).
     func experts(_ index: Int, _ block: ExpertBlock) throws(EngineError) {
-        let (space, count) = (space, space.rows)
+        let (space, count) = (space, space.batch.rows)
         normalise(weights.layers[index].feedForwardNorm)
         pool.run { [self] thread in
             multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
         }
         forRows(count) { [self] row in choose(row) }
-        if !space.traces.isEmpty { trace() }
+        if !space.batch.traces.isEmpty { trace() }
         recordChoice()
         var first = 0
         while first < count {
@@ -49,24 +49,24 @@ extension Engine {
             pool.run { [self] thread in
                 dispatcher.send(thread: thread)
                 if thread == 0 { predict(after: block, rows: rows) }
-                multiply(shared.network.gate, space.normed, into: space.gate, count: space.rows, thread: thread)
-                multiply(shared.network.up, space.normed, into: space.up, count: space.rows, thread: thread)
+                multiply(shared.network.gate, space.normed, into: space.gate, count: space.batch.rows, thread: thread)
+                multiply(shared.network.up, space.normed, into: space.up, count: space.batch.rows, thread: thread)
             }
-            forRows(space.rows) { [self] row in
+            forRows(space.batch.rows) { [self] row in
                 Self.activate(space, shared.network, row)
                 space.sharedShare[row] = Kernels.sigmoid(
                     Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
             }
             pool.run { [self] thread in
-                multiply(shared.network.down, space.gate, into: space.update, count: space.rows, thread: thread)
+                multiply(shared.network.down, space.gate, into: space.update, count: space.batch.rows, thread: thread)
                 dispatcher.receive(thread: thread)
             }
         } else {
             call(predictingAfter: rows.lowerBound == 0 ? block : nil, rows: rows)
         }
         while try !dispatcher.settle() { call() }
-        for (row, error) in dispatcher.failures { space.failures[rows.lowerBound + row] = error }
-        for row in rows { space.costs[row] = space.costs[row] + dispatcher.cost(row: row - rows.lowerBound) }
+        for (row, error) in dispatcher.failures { space.batch.failures[rows.lowerBound + row] = error }
+        for row in rows { space.batch.costs[row] = space.batch.costs[row] + dispatcher.cost(row: row - rows.lowerBound) }
         let (outputs, width) = (dispatcher.outputs, config.hidden)
         let hasShared = block.shared != nil
         forRows(rows.count) { index in
@@ -150,11 +150,11 @@ extension Engine {
 
     private func trace() {
         let (experts, k) = (config.expertCount, config.expertsPerToken)
-        for row in 0..<space.rows {
-            space.traces[row].router.append(
+        for row in 0..<space.batch.rows {
+            space.batch.traces[row].router.append(
                 Array(UnsafeBufferPointer(start: space.scores.row(row), count: experts)))
-            space.traces[row].experts.append(Array(UnsafeBufferPointer(start: space.chosen + row * k, count: k)))
-            space.traces[row].weights.append(Array(UnsafeBufferPointer(start: space.shares + row * k, count: k)))
+            space.batch.traces[row].experts.append(Array(UnsafeBufferPointer(start: space.chosen + row * k, count: k)))
+            space.batch.traces[row].weights.append(Array(UnsafeBufferPointer(start: space.shares + row * k, count: k)))
         }
     }
 

@@ -24,7 +24,7 @@ extension Engine {
     func addProduct(_ matrix: PackedMatrix, _ input: RowBuffer, thread: Int) {
         let part = matrix.share(thread, of: pool.count)
         if part.isEmpty { return }
-        let count = space.rows
+        let count = space.batch.rows
         matrix.multiply(
             rows: part, inputs: input.inputs(matrix.format), outputs: space.update.outputs, count: count)
         for row in 0..<count {
@@ -37,7 +37,7 @@ extension Engine {
     /// normed = norm(stream), ready for its readers.
     func normalise(_ weight: UnsafePointer<Float>) {
         let (space, config) = (space, config)
-        forRows(space.rows) { row in
+        forRows(space.batch.rows) { row in
             Kernels.rmsNorm(
                 space.stream.row(row), weight: weight, epsilon: config.rmsEpsilon, count: config.hidden,
                 into: space.normed.row(row))

@@ -21,8 +21,8 @@ final class Engine {
     let space: Workspace
     /// Keep which experts are called, for `routes`.
     var isRecording = false
-    /// By layer, then row: (layers, rows, k) of the last `forward` while recording.
-    private(set) var recorded: [UInt16] = []
+    /// A batch stands between two layers.
+    private var isPaused = false
 
     /// - Parameter shard: a router's, checked; its mapping outlives the engine.
     init(
@@ -62,21 +62,26 @@ final class Engine {
 
     /// Logits (vocabulary,) of a row of the last `forward` that wanted them, valid until the next one.
     func logits(row: Int) -> UnsafeBufferPointer<Float> {
-        precondition(row >= 0 && row < space.rows && space.logitRow[row] >= 0, "row \(row) wanted no logits")
-        let start = space.logits.row(space.logitRow[row])
+        precondition(row >= 0 && row < space.batch.rows && space.batch.logitRow[row] >= 0, "row \(row) wanted no logits")
+        let start = space.logits.row(space.batch.logitRow[row])
         return UnsafeBufferPointer(start: start, count: config.vocabulary)
     }
 
     /// Computes a batch of at most `mostRows` rows; those of one sequence come in ascending position, each
     /// sequence continuing right behind what its cache holds. After a failure the same rows may be given again.
     /// A row whose expert cannot be had does not fail the batch: see `failure(row:)`.
-    /// - Parameter tracing: keep what the gates decide, for `gates(row:)`.
-    func forward(_ batch: [BatchRow], tracing: Bool = false) throws(EngineError) {
+    /// - Parameters:
+    ///   - tracing: keep what the gates decide, for `gates(row:)`.
+    ///   - between: called between two layers. It may compute other rows by `forward` and use their results at once.
+    func forward(_ batch: [BatchRow], tracing: Bool = false, between: () -> Void = {}) throws(EngineError) {
+        let isInner = isPaused
+        if isInner { space.setAside() }
         try space.load(batch, config)
-        space.traces = tracing ? Array(repeating: GateTrace(), count: batch.count) : []
-        recorded.removeAll(keepingCapacity: isRecording)
+        if tracing { space.batch.traces = Array(repeating: GateTrace(), count: batch.count) }
         embed()
+        rotate()
         for layer in 0..<config.layers {
+            if layer > 0, !isInner { pause(between) }
             attention(layer)
             switch weights.layers[layer].feedForward {
             case .dense(let network): dense(layer, network)
@@ -86,27 +91,37 @@ final class Engine {
         output()
     }
 
+    /// Whatever is computed between two layers, all that a batch needs to go on is its residual stream.
+    private func pause(_ between: () -> Void) {
+        isPaused = true
+        between()
+        isPaused = false
+        if space.bringBack() { rotate() }
+    }
+
     /// Why a row of the last `forward` has no result, if it has none; the other rows' are right.
-    func failure(row: Int) -> EngineError? { space.failures[row] }
+    func failure(row: Int) -> EngineError? { space.batch.failures[row] }
 
     /// What the experts of a row of the last `forward` have cost, also if that failed.
-    func cost(row: Int) -> SequenceCost { space.costs.indices.contains(row) ? space.costs[row] : SequenceCost() }
+    func cost(row: Int) -> SequenceCost { space.batch.costs.indices.contains(row) ? space.batch.costs[row] : SequenceCost() }
 
     /// What has been waited for experts since the beginning, in all.
     var waited: StartCost { dispatcher.waited }
 
     /// What the gates decided for a row of the last `forward`, if that traced.
-    func gates(row: Int) -> GateTrace { space.traces.indices.contains(row) ? space.traces[row] : GateTrace() }
+    func gates(row: Int) -> GateTrace { space.batch.traces.indices.contains(row) ? space.batch.traces[row] : GateTrace() }
 
     /// Keeps the experts that the rows of the batch have chosen in this layer.
     func recordChoice() {
         guard isRecording else { return }
-        for slot in 0..<space.rows * config.expertsPerToken { recorded.append(UInt16(clamping: space.chosen[slot])) }
+        for slot in 0..<space.batch.rows * config.expertsPerToken {
+            space.batch.recorded.append(UInt16(clamping: space.chosen[slot]))
+        }
     }
 
     /// Experts of the last `forward`, if recorded: (rows, MoE layers, k).
     func routes() -> [UInt16] {
-        let (rows, k) = (space.rows, config.expertsPerToken)
+        let (rows, k, recorded) = (space.batch.rows, config.expertsPerToken, space.batch.recorded)
         guard rows * k > 0 else { return [] }
         let layers = recorded.count / (rows * k)
         var routes: [UInt16] = []

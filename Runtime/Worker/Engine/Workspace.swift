@@ -5,26 +5,35 @@ import Shard
 import Syscall
 import Wire
 
-/// A batch and its activations. Dimensions as in `LayerWeights`; n rows.
-final class Workspace {
-    /// The batch.
-    private(set) var rows = 0
-    private(set) var tokens: [Int32] = []
-    private(set) var positions: [Int] = []
-    private(set) var places: [KVPlace] = []
+/// Rows that are computed together, and what becomes of them beside activations.
+struct Batch {
+    var rows: Int { tokens.count }
+    fileprivate(set) var tokens: [Int32] = []
+    fileprivate(set) var positions: [Int] = []
+    fileprivate(set) var places: [KVPlace] = []
     /// Index into `logits`, -1 for rows that want none.
-    private(set) var logitRow: [Int] = []
-    private(set) var logitRows = 0
+    fileprivate(set) var logitRow: [Int] = []
+    fileprivate(set) var logitRows = 0
     /// Whether each row is of a sequence of its own: then K and V can be stored and read in one go.
-    private(set) var distinct = true
+    fileprivate(set) var distinct = true
     /// Keeps the caches alive that `places` points into.
-    private var caches: [KVCache] = []
+    fileprivate var caches: [KVCache] = []
     /// Rows that lack an expert's share and so have no right result, and why.
     var failures: [Int: EngineError] = [:]
     /// What the experts of each row have cost.
     var costs: [SequenceCost] = []
     /// Per row, when the batch is traced.
     var traces: [GateTrace] = []
+    /// Experts called, while recording: (layers, rows, k).
+    var recorded: [UInt16] = []
+}
+
+/// A batch and its activations. Dimensions as in `LayerWeights`; n rows.
+final class Workspace {
+    var batch = Batch()
+    /// One that stands between two layers while others are computed, and its residual stream (n, d).
+    private var displaced: Batch?
+    private let displacedStream: RowBuffer
 
     /// The residual stream (n, d).
     let stream: RowBuffer
@@ -68,6 +77,7 @@ final class Workspace {
         let width = networks.map(\.gate.rows).max() ?? 1
         func formats(_ matrices: [PackedMatrix]) -> [WeightFormat] { matrices.map(\.format) }
         stream = try RowBuffer(rows: n, columns: c.hidden)
+        displacedStream = try RowBuffer(rows: n, columns: c.hidden)
         let readers = formats(layers.flatMap { [$0.q, $0.k, $0.v] } + networks.flatMap { [$0.gate, $0.up] })
         normed = try RowBuffer(rows: n, columns: c.hidden, readers: readers)
         q = try RowBuffer(rows: n, columns: c.heads * c.headDim)
@@ -117,36 +127,51 @@ final class Workspace {
                     "invalid_batch", "row \(index): position \(row.position) of a cache for \(row.cache.capacity)")
             }
         }
-        if batch.count <= Self.keptRows, touchedRows > Self.keptRows { trim() }
+        if batch.count <= Self.keptRows, touchedRows > Self.keptRows, displaced == nil { trim() }
         touchedRows = max(touchedRows, batch.count)
-        rows = batch.count
-        costs = Array(repeating: SequenceCost(), count: rows)
-        tokens.removeAll(keepingCapacity: true)
-        positions.removeAll(keepingCapacity: true)
-        places.removeAll(keepingCapacity: true)
-        caches.removeAll(keepingCapacity: true)
-        logitRow.removeAll(keepingCapacity: true)
-        logitRows = 0
-        failures.removeAll()
-        distinct = true
+        var loaded = Batch()
+        loaded.costs = Array(repeating: SequenceCost(), count: batch.count)
         for row in batch {
             // Rows of one sequence stand together as a rule; where they do not, this only costs one join.
-            if distinct, caches.contains(where: { $0 === row.cache }) { distinct = false }
-            tokens.append(row.token)
-            positions.append(row.position)
-            places.append(row.cache.place)
-            caches.append(row.cache)
-            logitRow.append(row.wantsLogits ? logitRows : -1)
-            if row.wantsLogits { logitRows += 1 }
+            if loaded.distinct, loaded.caches.contains(where: { $0 === row.cache }) { loaded.distinct = false }
+            loaded.tokens.append(row.token)
+            loaded.positions.append(row.position)
+            loaded.places.append(row.cache.place)
+            loaded.caches.append(row.cache)
+            loaded.logitRow.append(row.wantsLogits ? loaded.logitRows : -1)
+            if row.wantsLogits { loaded.logitRows += 1 }
         }
+        self.batch = loaded
+    }
+
+    /// Makes room for another batch between two layers of this one, unless it has been made.
+    func setAside() {
+        guard displaced == nil else { return }
+        displaced = batch
+        copy(stream, to: displacedStream)
+    }
+
+    /// Goes on with the batch that was set aside.
+    /// - Returns: whether there was one; then its rotations are to be made again.
+    func bringBack() -> Bool {
+        guard let displaced else { return false }
+        batch = displaced
+        self.displaced = nil
+        touchedRows = max(touchedRows, batch.rows)
+        copy(displacedStream, to: stream)
+        return true
+    }
+
+    private func copy(_ from: RowBuffer, to: RowBuffer) {
+        for row in 0..<batch.rows { to.row(row).update(from: from.row(row), count: from.columns) }
     }
 
     /// Gives the pages of a large batch back, and forgets the last one.
     func trim() {
-        caches.removeAll(keepingCapacity: true)
+        batch.caches.removeAll()
         guard touchedRows > Self.keptRows else { return }
         for buffer in [
-            stream, normed, q, k, v, attended, update, gate, up, scores, probabilities, last, logits, rotations,
+            stream, displacedStream, normed, q, k, v, attended, update, gate, up, scores, probabilities, last, logits, rotations,
         ] {
             buffer.trim(rows: Self.keptRows)
         }

@@ -11,6 +11,10 @@ final class Caller {
         case command(RouterCommand, sequence: UInt64)
         /// A command too long to be taken; its sequence is refused.
         case tooLong(sequence: UInt64)
+        /// It left or broke the protocol, and is to be cut off.
+        case end
+
+        var isNewSequence: Bool { if case .command(.generate, _) = self { true } else { false } }
     }
 
     /// Names it within the router, and its socket in the epoll set.
@@ -21,6 +25,8 @@ final class Caller {
     var watchesWritable = false
     /// Its number for the stream of routes, if it asked for one.
     var watch: UInt64?
+    /// What it has said, still to be done.
+    var heard: [Arrival] = []
     private var parts: CommandParts
 
     /// Frames read in one go, so that a chatty caller does not keep others waiting.
@@ -31,27 +37,34 @@ final class Caller {
         parts = CommandParts(context: context)
     }
 
-    /// What has arrived; nil when the caller is gone.
-    /// - Throws: `WireError` when it breaks the protocol: it is to be cut off.
-    func receive() throws(WireError) -> [Arrival]? {
-        var arrivals: [Arrival] = []
+    /// Adds what has arrived to `heard`.
+    func receive() {
+        if case .end = heard.last { return }
+        do {
+            if try !receiveFrames() { heard.append(.end) }
+        } catch {
+            heard.append(.end)
+        }
+    }
+
+    /// False when the caller is gone.
+    private func receiveFrames() throws(WireError) -> Bool {
         for _ in 0..<Self.mostFrames {
             let packet: Packet
             do throws(SyscallError) {
-                guard let received = try Seqpacket.receive(socket.raw, wait: false) else { return nil }
+                guard let received = try Seqpacket.receive(socket.raw, wait: false) else { return false }
                 packet = received
             } catch {
-                if error.errno == EAGAIN { break }
-                return nil
+                return error.errno == EAGAIN
             }
             let frame = try RouterFrame(frame: packet.bytes)
             switch try parts.add(frame) {
             case .incomplete: break
             case .complete(let bytes):
-                arrivals.append(.command(try RouterCommand(frame: bytes), sequence: frame.sequence))
-            case .tooLong: arrivals.append(.tooLong(sequence: frame.sequence))
+                heard.append(.command(try RouterCommand(frame: bytes), sequence: frame.sequence))
+            case .tooLong: heard.append(.tooLong(sequence: frame.sequence))
             }
         }
-        return arrivals
+        return true
     }
 }

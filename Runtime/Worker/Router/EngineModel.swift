@@ -24,11 +24,15 @@ final class EngineModel: SequenceModel {
 
     func copy(_ count: Int, from: KVCache, to: KVCache) { to.copy(count, from: from) }
 
-    func forward(_ rows: [StepRow<KVCache>], tracing: Bool) throws(RouterFailure) {
+    func forward(_ rows: [StepRow<KVCache>], tracing: Bool, between: () -> Void) throws(RouterFailure) {
         let batch = rows.map {
             BatchRow(token: $0.token, position: $0.position, cache: $0.cache, wantsLogits: $0.wantsLogits)
         }
-        do throws(EngineError) { try engine.forward(batch, tracing: tracing) } catch { throw RouterFailure(error) }
+        do throws(EngineError) {
+            try engine.forward(batch, tracing: tracing, between: between)
+        } catch {
+            throw RouterFailure(error)
+        }
     }
 
     func failure(row: Int) -> RouterFailure? { engine.failure(row: row).map { RouterFailure($0) } }

@@ -48,30 +48,43 @@ extension RouterServer {
     func hear(_ caller: Caller, _ ready: Epoll.Interest) {
         if ready.contains(.writable) { flush(caller) }
         guard !ready.isDisjoint(with: [.readable, .hungUp, .failed]), callers[caller.key] != nil else { return }
-        do throws(WireError) {
-            guard let arrivals = try caller.receive() else { return remove(caller) }
-            for arrival in arrivals {
-                guard !caller.outbox.isOverrun else {
-                    throw WireError(reason: "it asks on and on without reading the answers", offset: 0)
-                }
-                switch arrival {
-                case .tooLong(let number): refuse(caller, number, tooLong(caller))
-                case .command(.watch, let number): caller.watch = number
-                case .command(.cancel, let number) where caller.watch == number: caller.watch = nil
-                case .command(.cancel, let number): end(SequenceKey(caller: caller.key, number: number))
-                case .command(.generate(let spec), let number):
-                    let key = SequenceKey(caller: caller.key, number: number)
-                    guard !sequences.contains(where: { $0.key == key }),
-                        !waiting.values.contains(where: { $0.key == key })
-                    else {
-                        throw WireError(reason: "sequence \(number) is under way already", offset: 0)
-                    }
-                    take(spec, key, from: caller)
-                }
-            }
-        } catch {
-            remove(caller)
+        caller.receive()
+        obey(caller)
+    }
+
+    /// Does what a caller has said.
+    func obey(_ caller: Caller) {
+        while callers[caller.key] != nil, !caller.heard.isEmpty {
+            if !take(caller.heard.removeFirst(), from: caller) { remove(caller) }
         }
+    }
+
+    /// Takes on the sequences that a caller has asked for before anything else; the rest waits for the end of the step.
+    func obeyNew(_ caller: Caller) {
+        while let next = caller.heard.first, next.isNewSequence {
+            caller.heard.removeFirst()
+            if !take(next, from: caller) { caller.heard = [.end] }
+        }
+    }
+
+    /// False when the caller is to be cut off.
+    private func take(_ arrival: Caller.Arrival, from caller: Caller) -> Bool {
+        // It asks on and on without reading the answers.
+        if caller.outbox.isOverrun { return false }
+        switch arrival {
+        case .end: return false
+        case .tooLong(let number): refuse(caller, number, tooLong(caller))
+        case .command(.watch, let number): caller.watch = number
+        case .command(.cancel, let number) where caller.watch == number: caller.watch = nil
+        case .command(.cancel, let number): end(SequenceKey(caller: caller.key, number: number))
+        case .command(.generate(let spec), let number):
+            let key = SequenceKey(caller: caller.key, number: number)
+            let isUnderWay =
+                sequences.contains { $0.key == key } || waiting.values.contains { $0.key == key }
+            if isUnderWay { return false }
+            take(spec, key, from: caller)
+        }
+        return true
     }
 
     private func tooLong(_ caller: Caller) -> RouterFailure {

@@ -1,6 +1,8 @@
 // One step: rows of all sequences that can go on, one forward pass, then each sequence takes its results. A
 // failed pass ends the sequences that were in it, a failed row its own, with the reason; the router goes on.
 import CLinux
+import Link
+import Syscall
 import Tokenizer
 import Wire
 
@@ -8,28 +10,45 @@ extension RouterServer {
     func step() {
         let runnable = sequences.filter(canStep)
         guard !runnable.isEmpty else { return }
-        let newcomer = wasExpress ? nil : newcomer(among: runnable)
-        wasExpress = newcomer != nil
-        let served = newcomer.map { [($0, min($0.pending, pace.expressRows))] } ?? plan(runnable)
         steps &+= 1
         let watchers = callers.values.filter { $0.watch != nil && !$0.outbox.isFull }
         model.record(!watchers.isEmpty)
+        if let newcomer = newcomer(among: runnable, beside: []) {
+            letPass(newcomer, watchers)
+        } else {
+            letsPass = true
+            stepOfAll(plan(runnable), watchers)
+        }
+        removeEnded()
+        for caller in Array(callers.values) { obey(caller) }
+    }
+
+    private func stepOfAll(_ served: [(Sequence, Int)], _ watchers: [Caller]) {
+        let answers = served.count { $0.0.pending == 1 }
+        looked = locum_monotonic_ns()
+        var lent: UInt64 = 0
+        let took = compute(served, watchers) { lent += look(besides: served, watchers) }
+        if let took, answers > 0 {
+            pace.took(took - min(took, lent), promptRows: served.reduce(0) { $0 + $1.1 } - answers)
+        }
+    }
+
+    /// Computes rows of sequences, which take their results.
+    /// - Returns: nanoseconds of the pass, all between its parts included; nil when it failed.
+    private func compute(
+        _ served: [(Sequence, Int)], _ watchers: [Caller], between: () -> Void = {}
+    ) -> UInt64? {
         let begun = locum_monotonic_ns()
         do throws(RouterFailure) {
             try model.forward(
-                served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces })
+                served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces }, between: between)
         } catch {
             spend(served)
             for (sequence, _) in served { fail(sequence, error) }
-            return
+            return nil
         }
+        let took = locum_monotonic_ns() - begun
         spend(served)
-        let answers = served.count { $0.0.pending == 1 }
-        if newcomer != nil {
-            pace.lent(locum_monotonic_ns() - begun)
-        } else if answers > 0 {
-            pace.took(locum_monotonic_ns() - begun, promptRows: served.reduce(0) { $0 + $1.1 } - answers)
-        }
         if !watchers.isEmpty { tellRoutes(served, watchers) }
         var first = 0
         for (sequence, count) in served {
@@ -41,7 +60,7 @@ extension RouterServer {
             first += count
         }
         meter.touch()
-        removeEnded()
+        return took
     }
 
     private func plan(_ runnable: [Sequence]) -> [(Sequence, Int)] {
@@ -51,14 +70,45 @@ extension RouterServer {
         return zip(runnable, shares).filter { $0.1 > 0 }
     }
 
-    /// A sequence that has just come, of somebody who has no other here while others have: its first rows go first, in a step
-    /// of their own. Every other step is everybody's.
-    private func newcomer(among runnable: [Sequence]) -> Sequence? {
-        runnable.first { one in
+    /// In the middle of a step: looks now and then for somebody to let pass. Nothing is done meanwhile that ends a sequence.
+    /// - Returns: nanoseconds that this has taken.
+    private func look(besides served: [(Sequence, Int)], _ watchers: [Caller]) -> UInt64 {
+        let begun = locum_monotonic_ns()
+        guard letsPass, begun >= looked + lookPause else { return 0 }
+        for event in (try? epoll.wait(timeoutMilliseconds: 0)) ?? [] {
+            if event.token == Self.channelToken {
+                // That node is gone is heard again after the step.
+                _ = try? connection.poll()
+            } else if let caller = callers[event.token] {
+                caller.receive()
+                obeyNew(caller)
+            }
+        }
+        hearDeferred()
+        if let newcomer = newcomer(among: sequences.filter(canStep), beside: served) {
+            letPass(newcomer, watchers)
+            // What is left is sent, and the caller's end noticed, after the step.
+            if let caller = callers[newcomer.key.caller] { try? caller.outbox.flush(to: caller.socket.raw) }
+        }
+        looked = locum_monotonic_ns()
+        return looked - begun
+    }
+
+    /// A sequence that has just come, of somebody who has no other here while others have: its first rows go first, in a pass
+    /// of their own, in the middle of a step if need be. So nobody waits for what others have brought. Once per step.
+    private func newcomer(among runnable: [Sequence], beside served: [(Sequence, Int)]) -> Sequence? {
+        guard letsPass else { return nil }
+        return runnable.first { one in
             one.isNew && one.pending > 1 && !one.wantsPromptLogits
+                && !served.contains { $0.0 === one }
                 && sequences.allSatisfy { $0 === one || $0.owner != one.owner }
                 && runnable.contains { $0.owner != one.owner && !$0.isNew }
         }
+    }
+
+    private func letPass(_ newcomer: Sequence, _ watchers: [Caller]) {
+        letsPass = false
+        if let took = compute([(newcomer, min(newcomer.pending, pace.expressRows))], watchers) { pace.lent(took) }
     }
 
     /// Books what a pass has cost, for each sequence, and tells callers of it now and then.

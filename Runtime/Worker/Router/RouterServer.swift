@@ -39,8 +39,11 @@ final class RouterServer<Model: SequenceModel> {
     /// Counts steps; says who is served first.
     var steps = 0
     var pace = StepPace()
-    /// The last step was one newcomer's alone.
-    var wasExpress = false
+    /// Nobody has been let pass since the latest step of all began.
+    var letsPass = true
+    /// How long a step looks after itself only, and since when it has, in nanoseconds.
+    var lookPause: UInt64 = 2_000_000
+    var looked: UInt64 = 0
 
     /// Everything that needs system calls which a closed sandbox refuses is made here.
     /// - Parameter sequences: most at once.

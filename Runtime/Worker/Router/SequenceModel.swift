@@ -44,7 +44,9 @@ protocol SequenceModel: AnyObject {
 
     /// Computes the rows; those of one sequence come in ascending position, right behind what it has computed.
     /// After a failure the same rows may be given again.
-    func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure)
+    /// - Parameter between: called between two parts of the pass. It may call `forward` for other rows and use their results at
+    ///   once; this pass then goes on as if it had not.
+    func forward(_ rows: [StepRow<Cache>], tracing: Bool, between: () -> Void) throws(RouterFailure)
 
     /// Why a row of the last `forward` could not be computed, if so; its sequence cannot go on.
     func failure(row: Int) -> RouterFailure?

@@ -59,6 +59,53 @@ struct EngineInvarianceTests {
         for (run, expected) in zip(runs, alone) { #expect(run.logits == expected) }
     }
 
+    @Test("Rows computed between two layers of others change nothing, neither theirs nor their own", arguments: forms)
+    func between(_ form: String) throws {
+        let engine = try NanoModel(form).engine(threads: 2)
+        let (outer, inner) = (Self.prompt(40), Self.prompt(60, seed: 9))
+        let alone = (try Run(engine, outer).logits, try Run(engine, inner).logits)
+        let (run, other) = (try Run(engine, []), try Run(engine, []))
+        engine.isRecording = true
+        try engine.forward(run.rows(Array(outer[..<25])))
+        let routes = engine.routes()
+        run.take(0..<25)
+        var (left, passes) = (inner[...], 0)
+        for start in [25, 26] {
+            // A decode step, then a chunk; in each pause more than one pass of the other, at last of a single row.
+            let part = Array(outer[start..<(start == 25 ? 26 : 40)])
+            try engine.forward(run.rows(part)) {
+                for count in [20, 3, 1] where !left.isEmpty {
+                    let part = Array(left.prefix(count))
+                    left = left.dropFirst(count)
+                    passes += 1
+                    do throws(EngineError) {
+                        try engine.forward(other.rows(part))
+                        other.take(0..<part.count)
+                    } catch {
+                        Issue.record(error)
+                    }
+                }
+            }
+            run.take(0..<part.count)
+        }
+        #expect(passes > 1 && left.count < 40)
+        while !left.isEmpty {
+            let part = Array(left.prefix(7))
+            left = left.dropFirst(7)
+            try engine.forward(other.rows(part))
+            other.take(0..<part.count)
+        }
+        #expect(run.logits == alone.0)
+        #expect(other.logits == alone.1)
+        // What is recorded of a pass is its own as well, and one that cannot be done in between changes nothing.
+        let (again, third) = (try Run(engine, []), try Run(engine, []))
+        try engine.forward(again.rows(Array(outer[..<25]))) {
+            #expect(throws: EngineError.self) { try engine.forward([]) }
+            try? engine.forward(third.rows(Array(inner[..<9])))
+        }
+        #expect(engine.routes() == routes)
+    }
+
     @Test("Experts in functions of 1, 4 or all, over one layer or several, give the same logits")
     func grouping() throws {
         let ids = Self.prompt(40)

@@ -291,6 +291,84 @@ struct RouterServerTests {
         #expect(alone.model.steps.first != 40)
     }
 
+    @Test("Who comes in the middle of a step has its first token before the step's end; what else is heard then waits for it")
+    func inTheMiddle() throws {
+        let bench = try RouterBench(context: 1024)
+        bench.server.lookPause = 0
+        let (caller, other, leaver) = (try bench.caller(), try bench.caller(), try bench.caller())
+        func ask(_ caller: BenchCaller, _ number: UInt64, rows: Int, owner: UInt64) throws {
+            var spec = spec(prompt(Int(number), rows), 300)
+            spec.owner = owner
+            try caller.start(number, spec)
+        }
+        let alone = try RouterBench(context: 1024).run(spec(prompt(1, 5), 300))
+        try ask(caller, 1, rows: 5, owner: 1)
+        try ask(caller, 2, rows: 5, owner: 1)
+        try ask(leaver, 3, rows: 5, owner: 1)
+        bench.turn(4)
+        bench.model.steps = []
+        var told = 0
+        bench.model.meanwhile = {
+            bench.model.meanwhile = {}
+            do {
+                // All at once, and the one that leaves has rows in the step.
+                try caller.cancel(2)
+                try ask(caller, 5, rows: 30, owner: 1)
+                try ask(other, 4, rows: 40, owner: 2)
+                shutdown(leaver.socket.raw, Int32(SHUT_RDWR))
+            } catch {
+                Issue.record(error)
+            }
+        }
+        let before = bench.meter.active
+        bench.model.afterInner = {
+            bench.model.afterInner = {}
+            told = bench.meter.active
+        }
+        bench.turn()
+        #expect(bench.model.steps == [40, 3], "first who came, then the step that it was let into")
+        #expect(before == 3 && told == 4, "nobody has ended in the middle of the step, and nobody else has begun")
+        try other.receive()
+        #expect(other.result(4) == nil && other.events[4]?.contains { if case .token = $0 { true } else { false } } == true)
+        #expect(bench.meter.active == 3, "1, 4 and 5: one was cancelled, one's caller has left")
+        for _ in 0..<700 where caller.result(1) == nil || other.result(4) == nil || caller.result(5) == nil {
+            bench.turn()
+            try caller.receive()
+            try other.receive()
+        }
+        #expect(caller.result(1) == alone)
+        #expect(try other.result(4) == RouterBench(context: 1024).run(spec(prompt(4, 40), 300)))
+        #expect(try caller.result(5) == RouterBench(context: 1024).run(spec(prompt(5, 30), 300)))
+        #expect(caller.result(2) == nil)
+    }
+
+    @Test("One is let pass per step, and none whose rows are in it")
+    func onePerStep() throws {
+        let bench = try RouterBench(context: 1024)
+        bench.server.lookPause = 0
+        let caller = try bench.caller()
+        func ask(_ number: UInt64, rows: Int, owner: UInt64) throws {
+            var spec = spec(prompt(Int(number), rows), 300)
+            spec.owner = owner
+            try caller.start(number, spec)
+        }
+        try ask(1, rows: 5, owner: 1)
+        bench.turn(4)
+        bench.model.steps = []
+        var next: UInt64 = 2
+        bench.model.meanwhile = {
+            for _ in 0..<2 {
+                try? ask(next, rows: 40, owner: next)
+                next += 1
+            }
+        }
+        bench.turn()
+        bench.model.meanwhile = {}
+        #expect(bench.model.steps == [40, 1])
+        bench.turn()
+        #expect(bench.model.steps.count == 3 && bench.model.steps[2] > 2, "the other one's rows are in the next")
+    }
+
     @Test("More sequences than allowed are refused as busy, not queued")
     func busy() throws {
         let bench = try RouterBench(sequences: 2)

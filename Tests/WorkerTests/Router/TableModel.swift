@@ -21,10 +21,15 @@ final class TableModel: SequenceModel {
     /// Overrides logits, by tokens so far.
     var script: (([Int32]) -> Int32?)?
     var costOfRow = SequenceCost()
+    /// Happens in the middle of each step.
+    var meanwhile: () -> Void = {}
+    /// Happens when what was computed in the middle of a step has been.
+    var afterInner: () -> Void = {}
     private(set) var dropped = 0
     private(set) var trims = 0
     private var results: [[Float]?] = []
     private var traced: [GateTrace] = []
+    private var isInner = false
 
     init(vocabulary: Int, context: Int) { (self.vocabulary, self.context) = (vocabulary, context) }
 
@@ -35,7 +40,15 @@ final class TableModel: SequenceModel {
         to.tokens = Array(from.tokens.prefix(count))
     }
 
-    func forward(_ rows: [StepRow<Cache>], tracing: Bool) throws(RouterFailure) {
+    func forward(_ rows: [StepRow<Cache>], tracing: Bool, between: () -> Void) throws(RouterFailure) {
+        if !isInner {
+            isInner = true
+            meanwhile()
+            let count = steps.count
+            between()
+            if steps.count > count { afterInner() }
+            isInner = false
+        }
         if let failure {
             self.failure = nil
             throw failure
