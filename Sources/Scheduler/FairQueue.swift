@@ -1,6 +1,7 @@
 // Who runs next where more want to run than can: the tenant that has had the least time of its share. Time is virtual, as in
 // stride scheduling (Waldspurger, Weihl: Stride Scheduling, 1995): a tenant's clock runs faster the more of its tickets run
-// and slower the greater its weight. Pure: the caller says what time it is.
+// and slower the greater its weight. What a ticket costs is known only afterwards, so at first all places count alike, and
+// what experts have computed for each corrects that. Pure: the caller says what time it is.
 
 /// What a tenant may claim in a queue.
 public struct FairShare: Sendable, Equatable {
@@ -16,7 +17,7 @@ public struct FairShare: Sendable, Equatable {
 public struct FairQueue: Sendable {
     private struct Account {
         var share: FairShare
-        /// Seconds of places that it had, divided by its weight.
+        /// Seconds of average places that it had, divided by its weight.
         var clock: Double
         var running = 0
         /// When it had its latest turn; nil: never.
@@ -45,6 +46,11 @@ public struct FairQueue: Sendable {
     /// Where the clock of the latest stood that had a turn, for interactive tenants and for batch ones: who comes anew begins
     /// there, whoever of those that wait or run is far behind or ahead (start-time fair queueing: Goyal, Vin, Cheng, 1996).
     private var floors = (interactive: 0.0, batch: 0.0)
+    /// Of what experts have computed for tickets lately: seconds, and these times the seconds per second of a place. So a
+    /// place at which nothing is computed does not make the others' work seem dear.
+    private var computed = (seconds: 0.0, timesRate: 0.0)
+    /// Weight of what came before in these, per report.
+    private static let memory = 0.995
     public private(set) var running = 0
     public private(set) var waiting = 0
 
@@ -57,23 +63,18 @@ public struct FairQueue: Sendable {
     public func running(of tenant: String) -> Int { accounts[tenant]?.running ?? 0 }
 
     /// A ticket wants to run.
-    /// - Returns: whether it does; otherwise it waits.
-    public mutating func enter(_ ticket: UInt64, of tenant: String, _ share: FairShare, now: Duration) -> Bool {
+    /// - Returns: those that run now, with it or without: otherwise it waits.
+    public mutating func enter(_ ticket: UInt64, of tenant: String, _ share: FairShare, now: Duration) -> [UInt64] {
         settle(now)
         let begin = beginning(share)
         var account = accounts[tenant] ?? Account(share: share, clock: begin)
         account.share = share
         // Who waits for nothing is owed nothing.
         if account.waiting.isEmpty { account.clock = max(account.clock, begin) }
-        if account.waiting.isEmpty, mayRun(share.isBatch ? .yielding : .interactive) || mayHaveSpare(account) {
-            accounts[tenant] = account
-            start(tenant, now)
-            return true
-        }
         account.waiting.append((ticket, now))
         accounts[tenant] = account
         waiting += 1
-        return false
+        return fill(now)
     }
 
     /// A waiting ticket gives up.
@@ -100,8 +101,25 @@ public struct FairQueue: Sendable {
     /// For so long one of its tickets has held a place that was of no use to it: its clock goes back.
     public mutating func refund(_ tenant: String, _ time: Duration, now: Duration) {
         settle(now)
+        advance(tenant, by: -max(0, time / .seconds(1)))
+    }
+
+    /// What experts have computed for one of its tickets in the time that it has held its place, since this was last said:
+    /// that counts, not the time. A place without any counts a quarter, since others want it.
+    public mutating func note(_ tenant: String, computed work: Duration, held: Duration, now: Duration) {
+        settle(now)
+        let (work, held) = (max(0, work / .seconds(1)), held / .seconds(1))
+        guard held > 0 else { return }
+        computed.seconds = computed.seconds * Self.memory + work
+        computed.timesRate = computed.timesRate * Self.memory + work * work / held
+        guard computed.timesRate > 0 else { return }
+        let worth = work * computed.seconds / computed.timesRate
+        advance(tenant, by: max(worth, held / 4) - held)
+    }
+
+    private mutating func advance(_ tenant: String, by seconds: Double) {
         guard let weight = accounts[tenant]?.share.weight else { return }
-        accounts[tenant]?.clock -= max(0, time / .seconds(1)) / Double(weight)
+        accounts[tenant]?.clock += seconds / Double(weight)
     }
 
     /// Other places than before; what runs goes on.
@@ -134,19 +152,18 @@ public struct FairQueue: Sendable {
         }
     }
 
-    /// Of those that run somebody has had at least as much.
-    private func mayHaveSpare(_ account: Account) -> Bool {
-        !account.share.isBatch && account.running == 0 && running < places + spare
-            && accounts.values.contains { $0.running > 0 && $0.clock >= account.clock }
-    }
-
     private func next(_ now: Duration) -> String? {
         var best: (tenant: String, rank: Rank, clock: Double, ticket: UInt64)?
+        // Of those that run.
+        let latest = running < places + spare ? accounts.values.filter { $0.running > 0 }.map(\.clock).max() : nil
         for (tenant, account) in accounts {
             guard let head = account.waiting.first else { continue }
             let waits = now - max(head.since, account.lastTurn ?? head.since)
             let rank: Rank = !account.share.isBatch ? .interactive : waits >= Self.patience ? .patient : .yielding
-            guard mayRun(rank) else { continue }
+            // A spare place: it has none, and of those that run somebody has had at least as much.
+            let mayHaveSpare =
+                !account.share.isBatch && account.running == 0 && latest.map { $0 >= account.clock } ?? false
+            guard mayRun(rank) || mayHaveSpare else { continue }
             if let best,
                 (best.rank.rawValue, best.clock, best.ticket) < (rank.rawValue, account.clock, head.ticket)
             {

@@ -4,7 +4,10 @@ not grow, and a refusal costs what it costs with one tenant."""
 
 import asyncio
 import json
+import os
 import re
+import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,7 +160,7 @@ def test_a_hundred_tenants(data):
             wire.ask("POST", "/v1/completions", over, BODY | {"prompt": [5] * 400})
         alone = refusals(daemon, control, over)
         tenants = [make(daemon, f"{name}-{n}", kind) for name, kind in KINDS.items() for n in range(kind.count)]
-        memory = [pss(control)]
+        memory, rest = [pss(control)], []
         for number in range(ROUNDS):
             begin = time.monotonic()
             early, highest = asyncio.run(load(daemon, tenants, control))
@@ -188,11 +191,13 @@ def test_a_hundred_tenants(data):
             assert jain >= 0.95 and min(part) >= part.mean() / 3
             for tenant in tenants:
                 tenant.begin()
-        memory.append(pss(control))
-        figure("control's memory before, at most in each round, and after: " + ", ".join(f"{m / MEBIBYTE:.1f}" for m in memory) + " MiB")
+            rest.append(pss(control))
+        figure(
+            "control's memory before, at most in each round, and after each: "
+            + ", ".join(f"{m / MEBIBYTE:.1f}" for m in memory + rest) + " MiB")
         assert max(memory) - memory[0] < 32 * MEBIBYTE
         # Nothing is kept of a request that has ended.
-        assert memory[-2] - memory[1] < 4 * MEBIBYTE
+        assert rest[-1] - rest[0] < 4 * MEBIBYTE
         many = refusals(daemon, control, over)
         figure(f"a refusal with one tenant: {told(alone)}")
         figure(f"a refusal with a hundred: {told(many)}")
@@ -203,16 +208,19 @@ def test_a_hundred_tenants(data):
             assert last < 1.5 * first + 100
 
 def test_who_finds_a_model_asleep_does_not_pay_for_its_start(data):
-    """The first requests hold their places while the model's processes are started. That is nobody's time: these tenants go on
-    as the others do."""
+    """The first requests hold their places while the model's processes are started, here for five seconds. That is nobody's time:
+    else these tenants would have their next answers when all others have had their last."""
     with Daemon(data, "--idle-timeout", "300s", "--threads", "2") as daemon:
         daemon.deploy(TALES, "--name", "nano")
         tenants = [make(daemon, f"tenant-{n}", Kind(60, {}, 1, 12)) for n in range(60)]
+        node = daemon.daemons()["locum-node"]
+        os.kill(node, signal.SIGSTOP)
+        threading.Timer(5, os.kill, (node, signal.SIGCONT)).start()
         asyncio.run(load(daemon, tenants, daemon.daemons()["locum-control"]))
-        # All wait for the start with their first request.
-        longest = [max(tenant.seconds[1:]) for tenant in tenants]
-        usual, worst = float(numpy.median(longest)), max(longest)
+        third, last = ([sum(tenant.seconds[:count]) for tenant in tenants] for count in (3, 12))
         figure(
-            f"60 tenants find a model asleep: {max(t.seconds[0] for t in tenants):.2f} s at most until their first answers, then "
-            f"{usual:.2f} s at most for half of them and {worst:.2f} s for all")
-        assert worst < 2 * usual
+            f"60 tenants find a model asleep, their first answers come after {min(t.seconds[0] for t in tenants):.2f} to "
+            f"{max(t.seconds[0] for t in tenants):.2f} s, their third ones after {max(third):.2f} s at most, their last after "
+            f"{min(last):.2f} to {max(last):.2f} s")
+        assert min(t.seconds[0] for t in tenants) > 4
+        assert max(third) < min(last)

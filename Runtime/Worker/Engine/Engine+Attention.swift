@@ -21,7 +21,8 @@ extension Engine {
         forRows(space.batch.rows) { row in
             let cos = space.rotations.row(row)
             Kernels.ropeTable(
-                frequencies: config.rotation.frequencies, scale: config.rotation.scale, position: space.batch.positions[row],
+                frequencies: config.rotation.frequencies, scale: config.rotation.scale,
+                position: space.batch.positions[row],
                 cos: cos, sin: cos + config.headDim / 2)
         }
     }

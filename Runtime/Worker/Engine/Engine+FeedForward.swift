@@ -66,7 +66,9 @@ extension Engine {
         }
         while try !dispatcher.settle() { call() }
         for (row, error) in dispatcher.failures { space.batch.failures[rows.lowerBound + row] = error }
-        for row in rows { space.batch.costs[row] = space.batch.costs[row] + dispatcher.cost(row: row - rows.lowerBound) }
+        for row in rows {
+            space.batch.costs[row] = space.batch.costs[row] + dispatcher.cost(row: row - rows.lowerBound)
+        }
         let (outputs, width) = (dispatcher.outputs, config.hidden)
         let hasShared = block.shared != nil
         forRows(rows.count) { index in

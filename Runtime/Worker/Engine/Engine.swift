@@ -62,7 +62,8 @@ final class Engine {
 
     /// Logits (vocabulary,) of a row of the last `forward` that wanted them, valid until the next one.
     func logits(row: Int) -> UnsafeBufferPointer<Float> {
-        precondition(row >= 0 && row < space.batch.rows && space.batch.logitRow[row] >= 0, "row \(row) wanted no logits")
+        precondition(
+            row >= 0 && row < space.batch.rows && space.batch.logitRow[row] >= 0, "row \(row) wanted no logits")
         let start = space.logits.row(space.batch.logitRow[row])
         return UnsafeBufferPointer(start: start, count: config.vocabulary)
     }
@@ -103,13 +104,17 @@ final class Engine {
     func failure(row: Int) -> EngineError? { space.batch.failures[row] }
 
     /// What the experts of a row of the last `forward` have cost, also if that failed.
-    func cost(row: Int) -> SequenceCost { space.batch.costs.indices.contains(row) ? space.batch.costs[row] : SequenceCost() }
+    func cost(row: Int) -> SequenceCost {
+        space.batch.costs.indices.contains(row) ? space.batch.costs[row] : SequenceCost()
+    }
 
     /// What has been waited for experts since the beginning, in all.
     var waited: StartCost { dispatcher.waited }
 
     /// What the gates decided for a row of the last `forward`, if that traced.
-    func gates(row: Int) -> GateTrace { space.batch.traces.indices.contains(row) ? space.batch.traces[row] : GateTrace() }
+    func gates(row: Int) -> GateTrace {
+        space.batch.traces.indices.contains(row) ? space.batch.traces[row] : GateTrace()
+    }
 
     /// Keeps the experts that the rows of the batch have chosen in this layer.
     func recordChoice() {

@@ -171,7 +171,8 @@ final class Workspace {
         batch.caches.removeAll()
         guard touchedRows > Self.keptRows else { return }
         for buffer in [
-            stream, displacedStream, normed, q, k, v, attended, update, gate, up, scores, probabilities, last, logits, rotations,
+            stream, displacedStream, normed, q, k, v, attended, update, gate, up, scores, probabilities, last, logits,
+            rotations,
         ] {
             buffer.trim(rows: Self.keptRows)
         }

@@ -105,18 +105,21 @@ public final class Metering: Sendable {
         }
     }
 
-    fileprivate func spend(_ key: UsageKey, _ cost: SequenceCost, within time: Duration) {
+    /// - Returns: what experts have computed, as far as it is counted.
+    fileprivate func spend(_ key: UsageKey, _ cost: SequenceCost, within time: Duration) -> Duration {
         // A router that was taken over may say what it likes, within what can be.
         let most = Int64(clamping: Int(time / .microseconds(1))) * Int64(processors)
+        let microseconds = min(Int64(clamping: cost.expertNanoseconds / 1000), most)
         let kilobytes = Int64(clamping: cost.cacheByteMilliseconds / 1000)
         state.withLock { state in
             state.window?.cacheKilobyteMilliseconds[key.model, default: 0] += kilobytes
         }
         count(key) { counts in
-            counts.expertMicroseconds += min(Int64(clamping: cost.expertNanoseconds / 1000), most)
+            counts.expertMicroseconds += microseconds
             counts.kilobyteMilliseconds += kilobytes
             counts.coldStarts += Int64(cost.coldStarts)
         }
+        return .microseconds(microseconds)
     }
 
     private static func share(_ open: Open, _ now: Moment, _ state: inout State) {
@@ -248,13 +251,25 @@ final class SequenceMeter: Sendable {
 
     deinit { metering.end(number) }
 
+    /// What it has held its place for until now was a start that everybody waits for.
+    /// - Returns: how long that was, since the router last said what it has cost.
+    func forgive() -> Duration {
+        let now = metering.now()
+        return told.withLock { told in
+            defer { told.at = now }
+            return now - told.at
+        }
+    }
+
     /// The router says what it has cost by now.
-    func used(_ cost: SequenceCost) {
+    /// - Returns: what experts have computed for it since it last said so, and how long that is ago.
+    @discardableResult
+    func used(_ cost: SequenceCost) -> (computed: Duration, time: Duration) {
         let now = metering.now()
         let (more, time) = told.withLock { told in
             defer { told = (cost, now) }
             return (cost.since(told.cost), now - told.at)
         }
-        metering.spend(key, more, within: time + .seconds(1))
+        return (metering.spend(key, more, within: time + .seconds(1)), time)
     }
 }

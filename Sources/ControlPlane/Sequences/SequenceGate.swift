@@ -17,6 +17,11 @@ final class SequenceGate: Sendable {
         var cancelled: Set<UInt64> = []
         var nextTicket: UInt64 = 0
 
+        /// Those that wait for these turns.
+        mutating func started(_ tickets: [UInt64]) -> [CheckedContinuation<Bool, Never>] {
+            tickets.compactMap { waiting.removeValue(forKey: $0) }
+        }
+
         mutating func giveBack(_ tenant: String) {
             places[tenant, default: 1] -= 1
             if places[tenant] == 0 { places[tenant] = nil }
@@ -60,7 +65,7 @@ final class SequenceGate: Sendable {
     func change(atOnce: Int, queue: Int) {
         let next = state.withLock { state in
             state.most = atOnce + queue
-            return state.queue.change(places: atOnce, now: now()).compactMap { state.waiting.removeValue(forKey: $0) }
+            return state.started(state.queue.change(places: atOnce, now: now()))
         }
         for continuation in next { continuation.resume(returning: true) }
     }
@@ -89,13 +94,13 @@ final class SequenceGate: Sendable {
         defer { _ = state.withLock { $0.cancelled.remove(ticket) } }
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let turn: Bool? = state.withLock { state in
-                    if state.cancelled.remove(ticket) != nil { return false }
-                    if state.queue.enter(ticket, of: tenant, share, now: now()) { return true }
+                let next: [CheckedContinuation<Bool, Never>]? = state.withLock { state in
+                    if state.cancelled.remove(ticket) != nil { return nil }
                     state.waiting[ticket] = continuation
-                    return nil
+                    return state.started(state.queue.enter(ticket, of: tenant, share, now: now()))
                 }
-                if let turn { continuation.resume(returning: turn) }
+                guard let next else { return continuation.resume(returning: false) }
+                for continuation in next { continuation.resume(returning: true) }
             }
         } onCancel: {
             let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
@@ -113,11 +118,16 @@ final class SequenceGate: Sendable {
         state.withLock { $0.queue.refund(tenant, time, now: now()) }
     }
 
+    /// What experts have computed for a sequence of the tenant's in the time that it has held its place since the last report.
+    func note(_ tenant: String, computed: Duration, held: Duration) {
+        state.withLock { $0.queue.note(tenant, computed: computed, held: held, now: now()) }
+    }
+
     /// A sequence that had its turn has ended; the next one runs.
     func leave(_ tenant: String) {
         let next = state.withLock { state in
             state.giveBack(tenant)
-            return state.queue.leave(tenant, now: now()).compactMap { state.waiting.removeValue(forKey: $0) }
+            return state.started(state.queue.leave(tenant, now: now()))
         }
         for continuation in next { continuation.resume(returning: true) }
     }

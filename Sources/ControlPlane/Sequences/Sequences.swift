@@ -215,7 +215,11 @@ public final class Sequences: Sendable {
         var progress = false
         let spec = replay.spec
         let meter = metering?.begin(ask.use)
-        for await update in router.start(spec, cost: { meter?.used($0) }) {
+        let updates = router.start(spec) { cost in
+            guard let (computed, time) = meter?.used(cost) else { return }
+            ask.gate.note(ask.caller.name, computed: computed, held: time)
+        }
+        for await update in updates {
             switch update {
             case .lost(let reason):
                 await routers.discard(ask.router, router)
@@ -238,7 +242,11 @@ public final class Sequences: Sendable {
                 }
                 if case .firstToken(let parts) = fresh {
                     let whole = clock.whole(parts, at: controller.now())
-                    if clock.router != nil { await controller.note(whole, of: model) }
+                    if clock.router != nil {
+                        await controller.note(whole, of: model)
+                        // Nor for that of its experts, only for what they compute.
+                        if let meter { ask.gate.refund(ask.caller.name, meter.forgive()) }
+                    }
                     fresh = .firstToken(whole)
                 }
                 progress = true

@@ -291,7 +291,9 @@ struct RouterServerTests {
         #expect(alone.model.steps.first != 40)
     }
 
-    @Test("Who comes in the middle of a step has its first token before the step's end; what else is heard then waits for it")
+    @Test(
+        "Who comes in the middle of a step has its first token before the step's end; what else is heard then waits for it"
+    )
     func inTheMiddle() throws {
         let bench = try RouterBench(context: 1024)
         bench.server.lookPause = 0
@@ -329,7 +331,8 @@ struct RouterServerTests {
         #expect(bench.model.steps == [40, 3], "first who came, then the step that it was let into")
         #expect(before == 3 && told == 4, "nobody has ended in the middle of the step, and nobody else has begun")
         try other.receive()
-        #expect(other.result(4) == nil && other.events[4]?.contains { if case .token = $0 { true } else { false } } == true)
+        #expect(
+            other.result(4) == nil && other.events[4]?.contains { if case .token = $0 { true } else { false } } == true)
         #expect(bench.meter.active == 3, "1, 4 and 5: one was cancelled, one's caller has left")
         for _ in 0..<700 where caller.result(1) == nil || other.result(4) == nil || caller.result(5) == nil {
             bench.turn()
