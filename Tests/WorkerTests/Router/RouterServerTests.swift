@@ -148,6 +148,21 @@ struct RouterServerTests {
         #expect(ids.filter { $0 == 256 }.count == 2 && ids.filter { $0 == 257 }.count == 1)
     }
 
+    @Test("What follows from the request is no setting of the template's")
+    func ownSettings() throws {
+        let reader = try ByteVocabulary.reader(context: 512)
+        let turns = [ChatTurn(role: "user", content: "a")]
+        #expect(
+            try reader.read(.chat(turns, settings: [NamedSetting("enable_thinking", .boolean(true))])).ids
+                == reader.read(.chat(turns)).ids)
+        for name in ["messages", "add_generation_prompt", "bos_token", "eos_token"] {
+            let failure = #expect(throws: RouterFailure.self) {
+                try reader.read(.chat(turns, settings: [NamedSetting(name, .text("x"))]))
+            }
+            #expect(failure?.parameter == "chat_template_kwargs" && failure?.message.contains("'\(name)'") == true)
+        }
+    }
+
     @Test("Every prompt position is scored once, in order, whatever the chunks; the first has no probability")
     func promptScores() throws {
         let bench = try RouterBench()
