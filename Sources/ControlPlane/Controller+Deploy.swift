@@ -10,10 +10,16 @@ import Wire
 
 extension Controller {
     func deploying(_ deployment: UInt32, _ options: DeployOptions) {
-        guard ModelName.isValid(options.name) else {
+        guard ModelName.isFull(options.name) else {
             let message =
                 "a model cannot be named '\(options.name.prefix(80))': \(ModelName.rule); choose another with --name"
             return send([.rejected(deployment: deployment, code: "bad_name", message: message)])
+        }
+        // What would be may be asked before its tenant is made.
+        if let owner = ModelName.owner(of: options.name), !options.isDryRun, tenants?.has(owner) != true {
+            let message =
+                "\(options.name) cannot be deployed: there is no tenant \(owner); `locum tenant create` makes one"
+            return send([.rejected(deployment: deployment, code: "not_found", message: message)])
         }
         deployments[deployment] = options
         send([.mayDeploy(deployment: deployment, probe: catalog.model(options.name) != nil)])
@@ -167,6 +173,9 @@ extension Controller {
         retain()
         return EvictReport(evicted: ended)
     }
+
+    /// Full names of a tenant's models.
+    func models(of owner: String) -> [String] { catalog.models(of: owner).map(\.name) }
 
     private func json(_ value: some Encodable) throws(ControlFailure) -> String {
         do { return String(decoding: try JSONEncoder().encode(value), as: UTF8.self) } catch {

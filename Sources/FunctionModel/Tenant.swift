@@ -27,7 +27,7 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public var queue: Int
     /// Prompt and output tokens; what a prompt cache saves is not counted. nil: any number.
     public var tokensPerMinute: Int?
-    /// Names of models; nil: all.
+    /// Full names of models; nil: all of the operator's. What it owns it may always use.
     public var models: [String]?
     public var router: RouterSharing
 
@@ -61,15 +61,16 @@ public struct TenantLimits: Codable, Sendable, Equatable {
         if let models, models.count > Self.mostModels {
             return "\(models.count) models are named, \(Self.mostModels) can be"
         }
-        if let wrong = models?.first(where: { !ModelName.isValid($0) }) {
-            return "'\(wrong.prefix(100))' is no model's name: \(ModelName.rule)"
+        if let wrong = models?.first(where: { !ModelName.isFull($0) }) {
+            return
+                "'\(wrong.prefix(100))' is no model's name: \(ModelName.rule); of a tenant's model @ and the tenant's name follow"
         }
         return outside("weight", weight, Self.weights) ?? outside("max_requests", maxRequests, Self.requests)
             ?? outside("queue", queue, Self.queues) ?? outside("tokens_per_minute", tokensPerMinute, Self.rates)
     }
 
-    /// Whether it may use a model.
-    public func allows(_ model: String) -> Bool { models?.contains(model) ?? true }
+    /// Whether a tenant with these limits may use a model that is not its own.
+    public func allows(_ model: String) -> Bool { models?.contains(model) ?? (ModelName.owner(of: model) == nil) }
 }
 
 /// A tenant as the registry holds it.

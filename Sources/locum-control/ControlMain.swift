@@ -104,9 +104,10 @@ enum ControlMain {
             version: LocumVersion.text, confinement: confinement, idle: arguments.settings.idle,
             lanes: UInt8(arguments.threads))
         let events = EventLog()
-        let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
         let date = { @Sendable in Int64(time(nil)) }
         let tenants = try Tenants(store: store, logger: logger, events: events, date: date)
+        let controller = try Controller(
+            store: store, settings: settings, logger: logger, events: events, tenants: tenants)
         let used = SQLiteUsage(path: arguments.data + "/usage.sqlite") {
             logger.error("the record of use was damaged and is \($0) now; a new one was begun")
         }

@@ -37,6 +37,7 @@ struct SiteManifestTests {
                 chat-template: big.jinja
                 kv-type: q8_0
               - {name: tales, file: tales-moe}
+              - {name: tales, file: tales-moe, tenant: ada}
             tenants:
               - name: ada
                 weight: 3
@@ -57,15 +58,17 @@ struct SiteManifestTests {
                         name: "big", expertsPerFunction: 4, layersPerFunction: 0, quantize: "q8_0", context: 4096,
                         kvType: "q8_0"), file: "models/big.gguf", chatTemplate: "big.jinja", line: 2),
                 .init(options: DeployOptions(name: "tales"), file: "tales-moe", line: 10),
+                .init(options: DeployOptions(name: "tales@ada"), file: "tales-moe", line: 11),
             ])
+        #expect(manifest.models.map(\.owner) == [nil, nil, "ada"])
         #expect(
             manifest.tenants == [
                 .init(
                     name: "ada",
                     limits: TenantLimits(
                         weight: 3, priority: .batch, maxRequests: 2, queue: 0, tokensPerMinute: 6000,
-                        models: ["big", "tales"]), line: 12),
-                .init(name: "bob", limits: TenantLimits(), line: 19),
+                        models: ["big", "tales"]), line: 13),
+                .init(name: "bob", limits: TenantLimits(), line: 20),
             ])
     }
 
@@ -103,7 +106,7 @@ struct SiteManifestTests {
             "site.yaml:1: modles: there is no such section; there are models and tenants",
             "site.yaml:3: models[0].name: 'Big' does not fit: a name begins with a-z or 0-9",
             "site.yaml:4: models[0].file: must be one value",
-            "site.yaml:5: models[0].experts: there is no such field; there are name, file, chat-template, experts-per-function",
+            "site.yaml:5: models[0].experts: there is no such field; there are name, file, chat-template, tenant, experts-per-function",
             "site.yaml:8: models[1].context: '0' cannot be used; write a number of tokens, at least 1",
             "site.yaml:9: models[1].kv-type: 'f64' cannot be used; write f16, q8_0 or f32",
             "site.yaml:10: models[2]: its name is missing",

@@ -3,11 +3,16 @@
 import ControlStore
 import FoundationEssentials
 import FunctionModel
+import Logging
 import Synchronization
 import Testing
 import Wire
 
 @testable import ControlPlane
+
+extension Controller {
+    fileprivate func resolved(_ names: [String]) -> [String] { names.filter { catalog.resolve($0) != nil } }
+}
 
 @Suite struct DeployTests {
     /// Runs a deployment of `draft` under `name`; answers node's last word to the CLI.
@@ -34,6 +39,37 @@ import Wire
                 }
             }
         }
+    }
+
+    @Test("A tenant's model is its own: its tenant must be there, and stays as long as the model")
+    func owned() async throws {
+        let store = MemoryStore()
+        let tenants = try Tenants(store: store, logger: Logger(label: "test")) { 1 }
+        let (controller, node) = try await plane(store, tenants: tenants)
+        guard case .rejected(_, "not_found", let message)? = try await deploy(node, draft("m@a")) else {
+            Issue.record("a model of nobody was let in")
+            return
+        }
+        #expect(message.contains("no tenant a"))
+        for name in ["m@", "@a", "m@a@a", "m@A", "m@a/b"] {
+            guard case .rejected(_, "bad_name", _)? = try await deploy(node, draft(name), number: 2) else {
+                Issue.record("\(name) was taken for a name")
+                continue
+            }
+        }
+        _ = try tenants.create("a", TenantLimits(models: []))
+        #expect(try report(await deploy(node, draft("m@a"), number: 3)).name == "m@a")
+        #expect(await controller.models().map(\.name) == ["m", "m@a"])
+        let described = try await controller.describe("m@a")
+        #expect(described.owner == "a" && described.users == ["a"])
+        #expect(described.functions.first?.name == "m@a/router")
+        #expect(try await controller.describe("m").owner == nil)
+        // Its own router of it, and none that only looks like one.
+        let names = ["m@a/router@a", "m/router@a", "m@b/router", "m/router@", "m@a"]
+        #expect(await controller.resolved(names) == ["m@a/router@a", "m/router@a"])
+        #expect(#expect(throws: ControlFailure.self) { try tenants.remove("a") }?.code == "in_use")
+        _ = try await controller.remove("m@a")
+        _ = try tenants.remove("a")
     }
 
     private func report(_ command: NodeCommand?) throws -> DeployReport {

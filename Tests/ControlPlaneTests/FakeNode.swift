@@ -137,6 +137,9 @@ final class MemoryStore: RegistryStore {
 
     func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
         if let failure = state.withLock({ $0.failure }) { throw failure }
+        if let owner = ModelName.owner(of: draft.name), state.withLock({ $0.tenants[owner] }) == nil {
+            throw StoreError(code: "no_tenant", message: "there is no tenant \(owner)")
+        }
         return state.withLock { state in
             let old = state.models[draft.name]
             let functions = draft.manifest.functions.enumerated().map { index, function in
@@ -181,6 +184,8 @@ final class MemoryStore: RegistryStore {
 
     func remove(tenant: String) throws(StoreError) -> Bool {
         if let failure = state.withLock({ $0.failure }) { throw failure }
+        let models = state.withLock { $0.models.keys.filter { ModelName.owner(of: $0) == tenant } }
+        guard models.isEmpty else { throw StoreError(code: "in_use", message: "tenant \(tenant) has models") }
         return state.withLock { $0.tenants.removeValue(forKey: tenant) != nil }
     }
 
@@ -218,12 +223,12 @@ func noTenants() throws -> Tenants { try Tenants(store: MemoryStore(), logger: L
 /// A controller over `store` with a node.
 func plane(
     _ store: MemoryStore = MemoryStore(), deployed: [ModelDraft] = [draft()], idle: Duration = .seconds(3600),
-    now: @escaping @Sendable () -> Moment = Controller.monotonic
+    tenants: Tenants? = nil, now: @escaping @Sendable () -> Moment = Controller.monotonic
 ) async throws -> (Controller, FakeNode) {
     for draft in deployed { _ = try store.deploy(draft) }
     var quiet = Logger(label: "test")
     quiet.logLevel = .critical
     let settings = ControlSettings(version: "test", idle: IdlePolicy(fixed: idle), lanes: 2, sequences: 2, queue: 2)
-    let controller = try Controller(store: store, settings: settings, logger: quiet, now: now)
+    let controller = try Controller(store: store, settings: settings, logger: quiet, tenants: tenants, now: now)
     return (controller, await FakeNode(controller))
 }

@@ -42,7 +42,9 @@ struct Describe: ParsableCommand {
             if json { return write(bytes: Array(answer)) }
             let it = try JSONDecoder().decode(ModelDescription.self, from: answer)
             let facts: [(String, String)] = [
-                ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
+                ("name", it.name), ("owner", it.owner.map { "tenant \($0)" } ?? "the operator"),
+                ("used by", it.users.isEmpty ? "the operator" : "the operator, " + it.users.joined(separator: ", ")),
+                ("revision", "\(it.revision)"), ("architecture", it.architecture),
                 ("parameters", Human.count(UInt64(max(0, it.parameters)))),
                 ("size", Human.bytes(it.bytes)),
                 ("quantization", it.quantization), ("source", it.sourceFormat), ("context", "\(it.context) tokens"),

@@ -35,7 +35,8 @@ struct TenantCommand: ParsableCommand {
         var tokensPerMinute: String?
         @Option(
             help: ArgumentHelp(
-                "A model that it may use; give it for each one, or `all`, which is the default.", valueName: "name"))
+                "A model that it may use beside its own; give it for each one, of another tenant's as NAME@TENANT, or `all` of "
+                    + "the operator's, which is the default.", valueName: "name"))
         var model: [String] = []
 
         var isEmpty: Bool {
@@ -214,16 +215,21 @@ struct TenantCommand: ParsableCommand {
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove a tenant and its keys.",
-            discussion: "What it has under way is finished. Without any tenant or key, requests need no key again.")
+            discussion: """
+                What it has under way is finished. One that has models is not removed without --models. Without any tenant or
+                key, requests need no key again.
+                """)
         @OptionGroup var daemon: DaemonOptions
         @Argument(help: "Its name.") var name: String
+        @Flag(help: "Remove its models, too.") var models = false
         @Flag(help: "Print JSON.") var json = false
 
         func validate() throws { try Name.check(name) }
 
         func run() throws {
             try reporting {
-                let answer = try daemon.client.request("DELETE", "/admin/tenants/" + Path.component(name))
+                let answer = try daemon.client.request(
+                    "DELETE", "/admin/tenants/" + Path.component(name) + (models ? "?models=true" : ""))
                 if json { return write(bytes: Array(answer)) }
                 write(text: "removed tenant \(name)\(try Keys.opens(daemon) ? Keys.open : "")\n")
             }

@@ -52,6 +52,7 @@ public final class Sequences: Sendable {
 
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
+    /// - Parameter model: its full name.
     /// - Throws: `ControlFailure` `not_found`, `queue_full`, `rate_limited`.
     public func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller

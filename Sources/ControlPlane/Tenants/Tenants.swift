@@ -65,7 +65,6 @@ public protocol TenantAdministration: Sendable {
     func report(_ name: String) throws(ControlFailure) -> TenantReport
     func create(_ name: String, _ limits: TenantLimits) throws(ControlFailure) -> TenantReport
     func set(_ name: String, _ edit: (inout TenantLimits) -> Void) throws(ControlFailure) -> TenantReport
-    func remove(_ name: String) throws(ControlFailure) -> TenantReport
     func createKey(for name: String) throws(ControlFailure) -> NewKey
     func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport
@@ -177,8 +176,43 @@ public final class Tenants: TenantAdministration {
 
     /// Whether it may know of a model and use it.
     public func allows(_ caller: Caller, _ model: String) -> Bool {
-        caller == .local || state.withLock { $0.record(of: caller)?.limits.allows(model) ?? false }
+        guard caller != .local else { return true }
+        guard let limits = state.withLock({ $0.record(of: caller)?.limits }) else { return false }
+        return ModelName.owner(of: model) == caller.name || limits.allows(model)
     }
+
+    /// Full names of what a tenant may mean by a model's name, its own first.
+    func meanings(of model: String, for caller: Caller) -> [String] {
+        [ModelName.full(model, of: caller.name), model].filter { ModelName.isFull($0) && allows(caller, $0) }
+    }
+
+    /// Of these models those that a caller may use; its own are called as it calls them, and hide others of that name.
+    func visible(_ models: [ModelSummary], to caller: Caller) -> [ModelSummary] {
+        guard caller != .local else { return models }
+        let (own, others) = models.filter { allows(caller, $0.name) }.reduce(into: ([ModelSummary](), [ModelSummary]()))
+        {
+            var model = $1
+            if ModelName.owner(of: model.name) == caller.name {
+                model.name = ModelName.short(model.name)
+                $0.0.append(model)
+            } else {
+                $0.1.append(model)
+            }
+        }
+        let names = Set(own.map(\.name))
+        return (own + others.filter { !names.contains($0.name) }).sorted { $0.name < $1.name }
+    }
+
+    /// Names of the tenants that may use a model, in order.
+    func users(of model: String) -> [String] {
+        state.withLock { state in
+            state.tenants.values.filter { $0.name == ModelName.owner(of: model) || $0.limits.allows(model) }
+                .map(\.name).sorted()
+        }
+    }
+
+    /// Whether there is a tenant of this name.
+    func has(_ name: String) -> Bool { state.withLock { $0.tenants[name] != nil } }
 
     /// What is left to it; nil where nothing is limited.
     public func allowance(of caller: Caller) -> TokenAllowance? {
@@ -323,8 +357,8 @@ public final class Tenants: TenantAdministration {
         return try report(name)
     }
 
-    /// Removes a tenant and its keys; what it has under way is finished.
-    /// - Throws: `ControlFailure` `not_found`, or a store's code.
+    /// Removes a tenant that has no models, and its keys; what it has under way is finished.
+    /// - Throws: `ControlFailure` `not_found`, or a store's code (`in_use`: it has models).
     public func remove(_ name: String) throws(ControlFailure) -> TenantReport {
         let report = try report(name)
         try change(name) { tenant throws(ControlFailure) in

@@ -6,7 +6,8 @@ import HTTPTypes
 import Hummingbird
 
 struct TenantRoutes: Sendable {
-    let tenants: any TenantAdministration
+    let control: any ControlService
+    private var tenants: any TenantAdministration { control.tenants }
 
     func add(to router: Router<GatewayContext>) {
         router.route(
@@ -36,7 +37,11 @@ struct TenantRoutes: Sendable {
                     let tenant = try BackupIndex.Tenant(name, RequestFields(await request.jsonBody(context)))
                     return try AdminRoutes.json(tenants.restore(tenant))
                 },
-                .delete: { _, context in try AdminRoutes.json(tenants.remove(try context.name("name"))) },
+                .delete: { request, context in
+                    let withModels = request.uri.queryParameters["models"] == "true"
+                    return try AdminRoutes.json(
+                        await control.remove(tenant: try context.name("name"), withModels: withModels))
+                },
             ])
         router.route(
             "/admin/tenants/:name/keys",
