@@ -235,15 +235,17 @@ public struct GenerateSpec: WireMessage, Equatable {
     public var trace: Bool
     /// Whose request it is: what a prompt cache keeps serves the same owner alone.
     public var owner: UInt64
+    /// Bytes of keys and values that all of its owner's requests may have at this router, kept prompts included; 0: any number.
+    public var ownerBytes: UInt64
 
     public init(
         prompt: Prompt, sampling: SamplingSpec = SamplingSpec(), maxTokens: UInt32? = nil, stop: [String] = [],
         topLogprobs: UInt8? = nil, promptScores: Bool = false, ignoresEnd: Bool = false, resumed: [Int32] = [],
-        trace: Bool = false, owner: UInt64 = 0
+        trace: Bool = false, owner: UInt64 = 0, ownerBytes: UInt64 = 0
     ) {
         (self.prompt, self.sampling, self.maxTokens, self.stop) = (prompt, sampling, maxTokens, stop)
         (self.topLogprobs, self.promptScores, self.ignoresEnd) = (topLogprobs, promptScores, ignoresEnd)
-        (self.resumed, self.trace, self.owner) = (resumed, trace, owner)
+        (self.resumed, self.trace, self.owner, self.ownerBytes) = (resumed, trace, owner, ownerBytes)
     }
 
     public func encode(into w: inout WireWriter) {
@@ -257,6 +259,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         w.integers(resumed)
         w.flag(trace)
         w.integer(owner)
+        w.integer(ownerBytes)
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -270,6 +273,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         resumed = try r.integers()
         trace = try r.flag()
         owner = try r.integer()
+        ownerBytes = try r.integer()
     }
 }
 
