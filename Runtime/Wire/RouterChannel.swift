@@ -196,6 +196,8 @@ public struct GenerateSpec: WireMessage, Equatable {
     public var trace: Bool
     /// Whose request it is: what a prompt cache keeps serves the same owner alone.
     public var owner: UInt64
+    /// What the HTTP request is called; the router names it when it acquires functions.
+    public var request: RequestID?
 
     public init(
         prompt: Prompt, sampling: SamplingSpec = SamplingSpec(), maxTokens: UInt32? = nil, stop: [String] = [],
@@ -218,6 +220,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         w.integers(resumed)
         w.flag(trace)
         w.integer(owner)
+        w.optional(request) { $1.encode(into: &$0) }
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -231,6 +234,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         resumed = try r.integers()
         trace = try r.flag()
         owner = try r.integer()
+        request = try r.optional { r throws(WireError) in try RequestID(from: &r) }
     }
 }
 

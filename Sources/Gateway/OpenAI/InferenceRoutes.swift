@@ -75,6 +75,8 @@ struct InferenceRoutes: Sendable {
         _ context: GatewayContext
     ) async throws -> Response {
         guard let watch = await context.watchClient() else { throw APIError.clientGone }
+        var specs = specs
+        for index in specs.indices { specs[index].request = RequestID.current }
         let meter = SequenceMeter(metrics, context.caller, model: common.model)
         let choices = ChoiceEvents(try await control.generate(common.model, specs, for: context.caller), meter)
         watch.onLeave { choices.cancel() }
