@@ -128,12 +128,12 @@ let package = Package(
                 "CLinux", arguments, crypto,
             ]),
         program("locum-import", ["ModelImport", "Sandbox", "Syscall", "Wire"]),
-        program("locum-node", ["NodeAgent", "Sandbox", "Settings", "Syscall", "Systemd"]),
+        program("locum-node", ["NodeAgent", "Sandbox", "Settings", "Syscall", "Systemd", "Wire"]),
         program(
             "locum-control",
             [
                 "CLinux", "ControlPlane", "ControlStore", "Gateway", "FunctionModel", "Policies", "Sandbox",
-                "SeccompCompiler", "Settings", "ShardStore", "Syscall", "Systemd", nioCore, nioPosix, logging,
+                "SeccompCompiler", "Settings", "ShardStore", "Syscall", "Systemd", "Wire", nioCore, nioPosix, logging,
             ]),
         program("locum", ["Commands", arguments]),
         // Development tools; not installed.

@@ -3,7 +3,7 @@
 import CLinux
 import Glibc
 public import Syscall
-import Wire
+public import Wire
 
 /// Node refused, or the connection broke.
 public struct InvokeError: Error, Sendable, CustomStringConvertible {
@@ -35,6 +35,8 @@ public final class InvokeConnection {
     public var onReclaim: (Int) -> Void = { _ in }
     /// What node was told last.
     private var spared = 0
+    /// The HTTP requests that what is acquired next is for, at most `RequestID.most`; node logs them.
+    public var behalf: [RequestID] = []
 
     /// - Parameter callees: what the functions are called that `acquire(callees:)` means; empty on a router's channel,
     ///   where node knows them.
@@ -52,14 +54,15 @@ public final class InvokeConnection {
     /// - Throws: `InvokeError`; nothing is kept of a request that failed.
     public func acquire(named functions: [String]) throws(InvokeError) -> [Link] {
         let request = take()
-        return try links(request, .acquireNamed(request: request, functions: functions), count: functions.count)
+        return try links(
+            request, .acquireNamed(request: request, functions: functions, behalf: behalf), count: functions.count)
     }
 
     /// The same by index in a router's own list.
     public func acquire(callees: [UInt32]) throws(InvokeError) -> [Link] {
         if !names.isEmpty { return try acquire(named: callees.map { names[Int($0)] }) }
         let request = take()
-        return try links(request, .acquire(request: request, callees: callees), count: callees.count)
+        return try links(request, .acquire(request: request, callees: callees, behalf: behalf), count: callees.count)
     }
 
     /// A router asks for room for a sequence. `reserved` or `failed` with this number comes among the deferred packets.

@@ -4,10 +4,11 @@
 
 /// What a caller or worker sends to node.
 public enum InvokeRequest: WireMessage, Equatable {
-    /// Links to functions by full name (`model/L00-E003`), on invoke.sock.
-    case acquireNamed(request: UInt32, functions: [String])
+    /// Links to functions by full name (`model/L00-E003`), on invoke.sock. `behalf`: the HTTP requests that want them, for the
+    /// log; here and below.
+    case acquireNamed(request: UInt32, functions: [String], behalf: [RequestID] = [])
     /// Links to functions by their index in the router's own list of callees: all that a router may name.
-    case acquire(request: UInt32, callees: [UInt32])
+    case acquire(request: UInt32, callees: [UInt32], behalf: [RequestID] = [])
     /// The links of one `links` event have been taken over; node sends the next ones.
     case taken(request: UInt32)
     /// The caller has closed these links (or found them closed). `faulty`: because what came over them was wrong or did
@@ -44,9 +45,10 @@ public enum InvokeRequest: WireMessage, Equatable {
 
     public func encode(into w: inout WireWriter) {
         switch self {
-        case .acquireNamed(let request, let functions):
-            w.byte(1); w.integer(request); w.list(functions) { $0.string($1) }
-        case .acquire(let request, let callees): w.byte(2); w.integer(request); w.integers(callees)
+        case .acquireNamed(let request, let functions, let behalf):
+            w.byte(1); w.integer(request); w.list(functions) { $0.string($1) }; w.messages(behalf)
+        case .acquire(let request, let callees, let behalf):
+            w.byte(2); w.integer(request); w.integers(callees); w.messages(behalf)
         case .taken(let request): w.byte(3); w.integer(request)
         case .released(let links, let faulty): w.byte(4); w.integers(links); w.flag(faulty)
         case .ready(let width, let experts): w.byte(5); w.integer(width); w.integer(experts)
@@ -68,8 +70,9 @@ public enum InvokeRequest: WireMessage, Equatable {
 
     public init(from r: inout WireReader) throws(WireError) {
         switch try r.byte() {
-        case 1: self = .acquireNamed(request: try r.integer(), functions: try r.strings())
-        case 2: self = .acquire(request: try r.integer(), callees: try r.integers())
+        case 1:
+            self = .acquireNamed(request: try r.integer(), functions: try r.strings(), behalf: try r.requestIDs())
+        case 2: self = .acquire(request: try r.integer(), callees: try r.integers(), behalf: try r.requestIDs())
         case 3: self = .taken(request: try r.integer())
         case 4: self = .released(links: try r.integers(), faulty: try r.flag())
         case 5: self = .ready(width: try r.integer(), experts: try r.integer())

@@ -66,8 +66,10 @@ public enum NodeEvent: WireMessage, Equatable {
     /// First message: who this is and which kernel features hold its sandbox (name, state).
     case hello(node: String, features: [Feature])
     /// A caller needs functions: by name (a connection on invoke.sock, `peer` its uid), or the callees of
-    /// instance `caller` that have no live instance. Answered by `granted` or `denied`.
-    case acquire(request: UInt32, caller: UInt64, peer: UInt32, names: [String], functions: [UInt64])
+    /// instance `caller` that have no live instance. `behalf`: the HTTP requests that want them, as the caller says.
+    /// Answered by `granted` or `denied`.
+    case acquire(
+        request: UInt32, caller: UInt64, peer: UInt32, names: [String], functions: [UInt64], behalf: [RequestID] = [])
     case ready(instance: UInt64, pid: UInt32, spawnMicroseconds: UInt32)
     /// An instance ended (or never came up: `reason` says why). `evicted`: node was told to end it.
     case exited(instance: UInt64, status: Int32, evicted: Bool, reason: String, InstanceUsage)
@@ -92,9 +94,9 @@ public enum NodeEvent: WireMessage, Equatable {
     public func encode(into w: inout WireWriter) {
         switch self {
         case .hello(let node, let features): w.byte(1); w.string(node); w.messages(features)
-        case .acquire(let request, let caller, let peer, let names, let functions):
+        case .acquire(let request, let caller, let peer, let names, let functions, let behalf):
             w.byte(2); w.integer(request); w.integer(caller); w.integer(peer)
-            w.list(names) { $0.string($1) }; w.integers(functions)
+            w.list(names) { $0.string($1) }; w.integers(functions); w.messages(behalf)
         case .ready(let instance, let pid, let spawn):
             w.byte(3); w.integer(instance); w.integer(pid); w.integer(spawn)
         case .exited(let instance, let status, let evicted, let reason, let usage):
@@ -121,7 +123,7 @@ public enum NodeEvent: WireMessage, Equatable {
         case 2:
             self = .acquire(
                 request: try r.integer(), caller: try r.integer(), peer: try r.integer(), names: try r.strings(),
-                functions: try r.integers())
+                functions: try r.integers(), behalf: try r.requestIDs())
         case 3: self = .ready(instance: try r.integer(), pid: try r.integer(), spawnMicroseconds: try r.integer())
         case 4:
             self = .exited(

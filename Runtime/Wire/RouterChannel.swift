@@ -237,6 +237,8 @@ public struct GenerateSpec: WireMessage, Equatable {
     public var owner: UInt64
     /// Bytes of keys and values that all of its owner's requests may have at this router, kept prompts included; 0: any number.
     public var ownerBytes: UInt64
+    /// What the HTTP request is called; the router names it when it acquires functions.
+    public var request: RequestID?
 
     public init(
         prompt: Prompt, sampling: SamplingSpec = SamplingSpec(), maxTokens: UInt32? = nil, stop: [String] = [],
@@ -260,6 +262,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         w.flag(trace)
         w.integer(owner)
         w.integer(ownerBytes)
+        w.optional(request) { $1.encode(into: &$0) }
     }
 
     public init(from r: inout WireReader) throws(WireError) {
@@ -274,6 +277,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         trace = try r.flag()
         owner = try r.integer()
         ownerBytes = try r.integer()
+        request = try r.optional { r throws(WireError) in try RequestID(from: &r) }
     }
 }
 

@@ -2,6 +2,7 @@
 // decided within one turn of the actor, so two callers that ask for one function at once get one instance.
 import ControlStore
 import FunctionModel
+import Logging
 import Scheduler
 import Wire
 
@@ -10,7 +11,10 @@ extension Controller {
     /// does not keep instances from starting.
     static let numbersPerReservation = 1 << 24
 
-    func acquire(_ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64]) {
+    /// - Parameter behalf: the HTTP requests that want them, for the log.
+    func acquire(
+        _ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64], behalf: [RequestID] = []
+    ) {
         do throws(ControlFailure) {
             let functions =
                 try names.map { name throws(ControlFailure) in try resolve(name) }
@@ -19,19 +23,33 @@ extension Controller {
                 throw ControlFailure(code: "bad_request", message: "no function was named")
             }
             var commands: [NodeCommand] = []
+            var started: [String] = []
             for function in functions {
                 if table.live(function: function.id) == nil {
                     commands.append(.spawn(try start(function)))
+                    started.append(function.name)
                 } else {
                     statistics.warmAcquisitions += 1
                 }
             }
             commands.append(.granted(request: request, functions: functions.map(\.id)))
             send(commands)
+            if !started.isEmpty, !behalf.isEmpty { tell(started, behalf) }
         } catch {
             send([.denied(request: request, code: error.code, message: error.message)])
         }
         keepWatch()
+    }
+
+    /// Functions that a line of the log names.
+    private static let mostNamed = 8
+
+    private func tell(_ started: [String], _ behalf: [RequestID]) {
+        let more = started.count > Self.mostNamed ? " and \(started.count - Self.mostNamed) more" : ""
+        let requests = behalf.map { Logger.MetadataValue.string($0.text) }
+        logger.info(
+            "starts \(started.prefix(Self.mostNamed).joined(separator: ", "))\(more)",
+            metadata: ["request": requests.count == 1 ? requests[0] : .array(requests)])
     }
 
     private func resolve(_ name: String) throws(ControlFailure) -> FunctionRecord {

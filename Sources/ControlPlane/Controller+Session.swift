@@ -50,8 +50,8 @@ extension Controller {
     public func handle(_ event: NodeEvent) {
         switch event {
         case .hello(let node, let features): greet(node, features)
-        case .acquire(let request, let caller, _, let names, let functions):
-            acquire(request, caller: caller, names: names, functions: functions)
+        case .acquire(let request, let caller, _, let names, let functions, let behalf):
+            acquire(request, caller: caller, names: names, functions: functions, behalf: behalf)
         case .ready(let instance, let pid, let microseconds):
             note { () throws(TransitionError) in try table.ready(instance, pid: pid) }
             if let function = table[instance]?.function {

@@ -9,7 +9,7 @@ public struct LogReport: Codable, Sendable, Equatable {
     /// `debug`, `info`, `notice`, `warning`, `error`, …
     public var level: String
     public var message: String
-    /// What it is about: `function`, `request`, `reason`, …
+    /// What it is about: `function`, `request` (several with commas between), `reason`, …
     public var fields: [String: String]
 
     public init(number: Int, time: Int64, level: String, message: String, fields: [String: String]) {
@@ -17,9 +17,11 @@ public struct LogReport: Codable, Sendable, Equatable {
         self.fields = fields
     }
 
-    /// Whether it is about a function, or a model or one of its functions.
+    /// Whether it is about a function, a model or one of its functions, or a request.
     public func concerns(_ name: String) -> Bool {
         let words = message.split { $0.isWhitespace || ",:;'()".contains($0) }.map(String.init)
-        return (words + fields.values).contains { $0 == name || $0.hasPrefix(name + "/") }
+        return (words + fields.values.flatMap { $0.split(separator: ",").map(String.init) }).contains {
+            $0 == name || $0.hasPrefix(name + "/")
+        }
     }
 }

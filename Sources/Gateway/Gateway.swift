@@ -7,6 +7,7 @@ import Hummingbird
 import HummingbirdCore
 public import Logging
 public import NIOCore
+import Wire
 
 /// The HTTP side of a control plane.
 public struct Gateway: Sendable {
@@ -107,7 +108,7 @@ public struct Gateway: Sendable {
                 }
                 metrics.answered(response.status.code, caller)
                 response.headers[.date] = Self.date()
-                if let name = HTTPField.Name.requestID { response.headers[name] = id }
+                if let name = HTTPField.Name.requestID { response.headers[name] = id?.text }
                 try await writer.write(response: response.head, body: response.body)
             },
             configuration: HTTP1Channel.Configuration(

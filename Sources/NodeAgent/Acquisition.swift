@@ -33,6 +33,8 @@ final class Acquisition {
 
     let caller: Caller
     let request: UInt32
+    /// The HTTP requests that want it, as the caller says.
+    let behalf: [RequestID]
     let arrived = monotonic()
     private(set) var targets: [Target]
     private var items: [Item]
@@ -48,9 +50,11 @@ final class Acquisition {
     var patience: EventLoop.Timer?
     /// Why an instance that was waited for ended.
     var lastReason: String?
+    /// Names of the functions linked that had to be started.
+    private(set) var started: [String] = []
 
-    init(caller: Caller, request: UInt32, targets: [Target]) {
-        (self.caller, self.request, self.targets) = (caller, request, targets)
+    init(caller: Caller, request: UInt32, targets: [Target], behalf: [RequestID] = []) {
+        (self.caller, self.request, self.targets, self.behalf) = (caller, request, targets, behalf)
         items = Array(repeating: .wanted, count: targets.count)
         questions = Array(repeating: 0, count: targets.count)
         wanted = Array(0..<targets.count)
@@ -99,6 +103,7 @@ final class Acquisition {
             if instance.state == .ready {
                 items[position] = .linked
                 unlinked -= 1
+                if !isWarm(position) { started.append(instance.spec.name) }
                 return (position, instance)
             }
             want(position)

@@ -54,7 +54,8 @@ extension Broker {
         let number = number()
         let (instance, uid) = acquisition.caller.identity
         let question = NodeEvent.acquire(
-            request: number, caller: instance, peer: uid, names: names, functions: functions)
+            request: number, caller: instance, peer: uid, names: names, functions: functions, behalf: acquisition.behalf
+        )
         guard ask(question) else {
             for position in positions { acquisition.want(position) }
             return awaitControl(acquisition)
@@ -192,6 +193,7 @@ extension Broker {
         let waiters = instance.waiters
         instance.waiters = []
         for (acquisition, position) in waiters where acquisition.isOpen {
+            tell(acquisition, "\(instance.spec.name) ended before it was ready: \(reason)")
             acquisition.lost(position, reason: reason)
             loop.soon { [weak self] in self?.advance(acquisition) }
         }

@@ -10,6 +10,8 @@ import Wire
 
 extension Broker {
     private static let mostLinksPerMessage = 64
+    /// Functions that a line of the log names.
+    private static let mostNamed = 8
 
     /// Flushes once for all that becomes ready in this turn.
     func flushSoon(_ caller: Caller) {
@@ -58,6 +60,7 @@ extension Broker {
             caller.awaitsTaken = acquisition.request
         }
         if last {
+            tellStarted(acquisition)
             close(acquisition)
         } else if !acquisition.wanted.isEmpty {
             // An instance left between being ready and being linked.
@@ -65,6 +68,16 @@ extension Broker {
         }
         // Nothing was sent, so no acknowledgement will bring the caller's other requests on.
         if caller.awaitsTaken == nil, caller.acquisitions.contains(where: \.hasLinkable) { flushSoon(caller) }
+    }
+
+    private func tellStarted(_ acquisition: Acquisition) {
+        let started = acquisition.started
+        guard !started.isEmpty else { return }
+        let more = started.count > Self.mostNamed ? " and \(started.count - Self.mostNamed) more" : ""
+        tell(
+            acquisition,
+            "started \(started.prefix(Self.mostNamed).joined(separator: ", "))\(more); ready after "
+                + "\(Double((monotonic() - acquisition.arrived) / 10_000) / 100) ms")
     }
 
     private func link(

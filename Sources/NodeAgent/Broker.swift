@@ -30,6 +30,10 @@ final class Broker {
     var warm: UInt64 = 0
     /// Asks control; false when there is no session.
     var ask: (NodeEvent) -> Bool = { _ in false }
+    /// For the log: what was started or refused, and for which HTTP requests.
+    var log: (String, [RequestID]) -> Void = { _, _ in }
+    /// Whoever asks again and again for what it does not get does not fill the log.
+    private var lines = WordLimit(perSecond: 100)
     private var nextNumber: UInt32 = 1
     private var nextID: UInt64 = 1
 
@@ -69,7 +73,8 @@ final class Broker {
     /// A request of a connection.
     func handle(_ request: InvokeRequest, from caller: Caller) throws(NodeAgentError) {
         switch request {
-        case .acquireNamed(let request, let names): try acquire(caller, request, names.map { .name($0) })
+        case .acquireNamed(let request, let names, let behalf):
+            try acquire(caller, request, names.map { .name($0) }, behalf)
         default: try handleCommon(request, from: caller)
         }
     }
@@ -81,7 +86,9 @@ final class Broker {
         }
         let caller = routers[router.id] ?? Caller(id: id(), origin: .router(router), channel: channel)
         routers[router.id] = caller
-        guard case .acquire(let request, let callees) = request else { return try handleCommon(request, from: caller) }
+        guard case .acquire(let request, let callees, let behalf) = request else {
+            return try handleCommon(request, from: caller)
+        }
         var targets: [Acquisition.Target] = []
         targets.reserveCapacity(callees.count)
         for callee in callees {
@@ -90,7 +97,7 @@ final class Broker {
             }
             targets.append(.function(router.spec.callees[Int(callee)]))
         }
-        try acquire(caller, request, targets)
+        try acquire(caller, request, targets, behalf)
     }
 
     private func handleCommon(_ request: InvokeRequest, from caller: Caller) throws(NodeAgentError) {
@@ -112,12 +119,12 @@ final class Broker {
     }
 
     private func acquire(
-        _ caller: Caller, _ request: UInt32, _ targets: [Acquisition.Target]
+        _ caller: Caller, _ request: UInt32, _ targets: [Acquisition.Target], _ behalf: [RequestID]
     ) throws(NodeAgentError) {
         guard caller.acquisitions.count < Caller.mostAcquisitions else {
             throw .badRequest("more than \(Caller.mostAcquisitions) requests at once")
         }
-        let acquisition = Acquisition(caller: caller, request: request, targets: targets)
+        let acquisition = Acquisition(caller: caller, request: request, targets: targets, behalf: behalf)
         guard caller.links.count + targets.count <= Caller.mostLinks else {
             return caller.send(
                 .failed(
@@ -142,9 +149,16 @@ final class Broker {
     /// Ends a request with a reason. Links granted before stay valid.
     func fail(_ acquisition: Acquisition, _ error: NodeAgentError) {
         guard acquisition.isOpen else { return }
+        tell(acquisition, "functions are refused: \(error.message) (\(error.code))")
         close(acquisition)
         acquisition.caller.send(
             .failed(request: acquisition.request, code: error.code, message: error.message))
+    }
+
+    /// Logs what became of something that HTTP requests wanted.
+    func tell(_ acquisition: Acquisition, _ what: @autoclosure () -> String) {
+        guard !acquisition.behalf.isEmpty, lines.take() else { return }
+        log(what(), acquisition.behalf)
     }
 
     /// Ends all requests with a reason.

@@ -9,7 +9,7 @@ import Glibc
 import ShardStore
 public import Syscall
 import Systemd
-import Wire
+public import Wire
 
 /// One node on one data folder.
 public final class Node {
@@ -57,7 +57,7 @@ public final class Node {
     let broker: Broker
     let deployments: Deployments
     let verifier: ShardVerifier
-    let log: (String) -> Void
+    private let write: (String, [RequestID]) -> Void
     var state = State.running
     var control: ControlSession?
     var sessions: UInt64 = 0
@@ -84,12 +84,12 @@ public final class Node {
     /// Takes the data folder, starts the zygote and listens.
     /// - Parameters:
     ///   - launcher: how zygote and imports are started.
-    ///   - log: for events that a person should know of.
+    ///   - log: for events that a person should know of, and for what HTTP requests had started, which it names.
     /// - Throws: `NodeAgentError`, `ShardStoreError` or `SyscallError`; nothing is left running.
     public init(
-        _ options: Options, loop: EventLoop, launcher: Launcher, log: @escaping (String) -> Void
+        _ options: Options, loop: EventLoop, launcher: Launcher, log: @escaping (String, [RequestID]) -> Void
     ) throws {
-        (self.options, self.loop, self.log) = (options, loop, log)
+        (self.options, self.loop, write) = (options, loop, log)
         folder = try DataFolder(options.data, run: options.run)
         store = try ShardStore(folder: folder.shards, temporary: folder.temporary)
         zygotes = ZygoteGenerations(loop, limits: options.zygoteLimits, launch: launcher.zygote)
@@ -139,6 +139,8 @@ public final class Node {
         }
     }
 
+    func log(_ text: String) { write(text, []) }
+
     private func wire() {
         zygotes.onLaunch = { [unowned self] in cgroup?.take($0) }
         zygotes.onStarted = { [unowned self] in
@@ -168,6 +170,7 @@ public final class Node {
         }
         instances.onAccepted = { [unowned self] in broker.sendOffers(to: $0) }
         broker.ask = { [unowned self] in tellControl($0) }
+        broker.log = write
         deployments.onLaunch = { [unowned self] in cgroup?.takeImport($0) }
         deployments.tell = { [unowned self] in tellControl($0) }
         verifier.isUsed = { [unowned self] in instances.uses($0) }

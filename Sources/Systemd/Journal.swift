@@ -21,6 +21,12 @@ public enum Journal {
         return String(cString: stream) == "\(information.st_dev):\(information.st_ino)"
     }()
 
+    /// Standard error is a terminal (or another device of characters).
+    public static let isTerminal: Bool = {
+        var information = stat()
+        return fstat(STDERR_FILENO, &information) == 0 && information.st_mode & S_IFMT == S_IFCHR
+    }()
+
     /// Sends one entry.
     /// - Parameters:
     ///   - program: its SYSLOG_IDENTIFIER.

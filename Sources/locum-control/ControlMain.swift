@@ -18,6 +18,7 @@ import Settings
 import Synchronization
 import Syscall
 import Systemd
+import Wire
 
 @main
 enum ControlMain {
@@ -46,7 +47,7 @@ enum ControlMain {
                     Journal.isStandardError
                     ? JournalLogHandler(program: label, metadataProvider: provider)
                     : StreamLogHandler.standardError(label: label, metadataProvider: provider)
-                return KeptLogHandler(inner: handler, feed: logs)
+                return KeptLogHandler(inner: handler, least: Journal.isTerminal ? .notice : .trace, feed: logs)
             }, metadataProvider: provider)
         // Not on the main actor, whose thread waits.
         Task.detached { await run(arguments, confinement, notifier) }
@@ -124,7 +125,12 @@ enum ControlMain {
         let invoke = run + "/invoke.sock"
         let sequences = Sequences(controller: controller, tenants: tenants, metering: metering) {
             name throws(RouterUnavailable) in
-            try await InvokedRouter.acquire(name, path: invoke)
+            do throws(RouterUnavailable) {
+                return try await InvokedRouter.acquire(name, path: invoke, for: RequestID.current)
+            } catch {
+                logger.notice("\(name) is not to be had: \(error.message)", metadata: ["reason": "\(error.code)"])
+                throw error
+            }
         }
         await controller.onRest { locum_give_back() }
         tenants.onRemoval { name in Task { await controller.releaseRouters(of: name) } }

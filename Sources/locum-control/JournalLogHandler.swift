@@ -24,7 +24,7 @@ struct JournalLogHandler: LogHandler {
             .merging(event.metadata ?? [:]) { _, newer in newer }
         Journal.send(
             "\(event.message)", Self.priority(event.level), program: program,
-            fields: about.map { (name: Self.field($0.key), value: "\($0.value)") })
+            fields: about.flatMap { key, value in value.values.map { (name: Self.field(key), value: $0) } })
     }
 
     private static func field(_ key: String) -> String {
@@ -39,5 +39,12 @@ struct JournalLogHandler: LogHandler {
         case .warning: .warning
         case .error, .critical: .error
         }
+    }
+}
+
+extension Logger.MetadataValue {
+    /// A list's elements: the journal has a field several times.
+    var values: [String] {
+        if case .array(let elements) = self { elements.map { "\($0)" } } else { ["\(self)"] }
     }
 }

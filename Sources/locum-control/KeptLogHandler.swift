@@ -5,6 +5,8 @@ import Logging
 
 struct KeptLogHandler: LogHandler {
     var inner: any LogHandler
+    /// What goes there: who looks at a terminal wants to know what is wrong.
+    let least: Logger.Level
     let feed: Feed<LogReport>
 
     var logLevel: Logger.Level {
@@ -25,13 +27,14 @@ struct KeptLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        inner.log(event: event)
+        if event.level >= least { inner.log(event: event) }
         let about = metadata.merging(metadataProvider?.get() ?? [:]) { _, newer in newer }
             .merging(event.metadata ?? [:]) { _, newer in newer }
         let (level, message, time) = (event.level.rawValue, "\(event.message)", EventLog.now())
         feed.add {
             LogReport(
-                number: $0, time: time, level: level, message: message, fields: about.mapValues { "\($0)" })
+                number: $0, time: time, level: level, message: message,
+                fields: about.mapValues { $0.values.joined(separator: ",") })
         }
     }
 }

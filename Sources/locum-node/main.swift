@@ -6,10 +6,16 @@ import Sandbox
 import Settings
 import Syscall
 import Systemd
+import Wire
 
-func say(_ text: String) {
-    if Journal.isStandardError, Journal.send(text, .notice, program: "locum-node") { return }
-    let line = Array("locum-node: \(text)\n".utf8)
+func say(_ text: String, for requests: [RequestID] = []) {
+    let fields = requests.map { (name: "LOCUM_REQUEST", value: $0.text) }
+    let priority = requests.isEmpty ? Journal.Priority.notice : .info
+    if Journal.isStandardError, Journal.send(text, priority, program: "locum-node", fields: fields) { return }
+    // Who looks at a terminal wants to know what is wrong.
+    if !requests.isEmpty, Journal.isTerminal { return }
+    let about = requests.isEmpty ? "" : "request=\(requests.map(\.text).joined(separator: ",")) "
+    let line = Array("locum-node: \(about)\(text)\n".utf8)
     _ = write(2, line, line.count)
 }
 
@@ -33,7 +39,7 @@ do {
     Process.raiseDescriptorLimit()
     let loop = try EventLoop()
     let launcher = try Launcher(programs: try Process.folderOfThisProgram())
-    let node = try Node(options, loop: loop, launcher: launcher, log: say)
+    let node = try Node(options, loop: loop, launcher: launcher, log: { say($0, for: $1) })
     // After the control group was made: the topmost folder of groups is closed to its owner, too.
     node.confinement = try Sandbox.enterNode()
     node.onReload = {

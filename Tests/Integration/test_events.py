@@ -96,10 +96,56 @@ def test_a_request_is_called_in_the_log_as_its_client_called_it(box):
             shard.write_bytes(whole)
             os.chmod(shard, 0o400)
         wait_for(lambda: any("request=order-67" in line and "bob" in line for line in daemon.errors), 5, "a line of the log")
-        assert not any("order-66" in line for line in daemon.errors)
+        # Control starts the router, node says what became of it.
+        told = [line for line in daemon.errors if "order-67" in line]
+        assert any("locum-control" in line and "starts nano/router" in line for line in told), told
+        assert any("locum-node: request=order-67 functions are refused" in line for line in told), told
         # `locum logs` has it as well, under its model and not under others.
         mine = [json.loads(line) for line in daemon.run("logs", "nano", "--json").splitlines()]
         assert [row["fields"]["request"] for row in mine if "bob" in row["message"]] == ["order-67"]
+        assert "order-67" in daemon.run("logs", "order-67") and "order-66" not in daemon.run("logs", "order-67")
         assert "request=order-67" in daemon.run("logs") and "order-67" not in daemon.run("logs", "tales")
     finally:
         daemon.run("tenant", "rm", "bob")
+
+
+def test_a_cold_start_is_in_both_logs_under_the_requests_that_wanted_it(data):
+    """Each gets the name that its client gave; one that is none never reaches a line."""
+    with Daemon(data, "--idle-timeout", "60s", "--threads", "2") as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")
+        follow_requests(daemon)
+
+
+def follow_requests(daemon: Daemon):
+    def ask(name: str, tokens: int = 3) -> int:
+        body = json.dumps({"model": "nano", "prompt": [7, 8, 9], "max_tokens": tokens, "ignore_eos": True}).encode()
+        headers = {"Content-Type": "application/json", "X-Request-Id": name}
+        request = urllib.request.Request(daemon.url + "/v1/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+
+    def lines(name: str, program: str) -> list[str]:
+        return [line for line in daemon.errors if name in line and program in line]
+
+    assert ask("cold-1") == 200
+    wait_for(lambda: any("/L" in line for line in lines("cold-1", "locum-node")), 10, "node's lines")
+    wait_for(lambda: any("/L" in line for line in lines("cold-1", "locum-control")), 10, "control's lines")
+    for program, word in [("locum-control", "starts"), ("locum-node", "started")]:
+        found = lines("cold-1", program)
+        assert any(f"{word} nano/router" in line and "request=cold-1" in line for line in found), found
+        assert any(f"{word} nano/L" in line and "request=cold-1" in line for line in found), found
+    # Nothing is said of what runs already; nothing of calls.
+    assert ask("warm-1") == 200
+    # The router dies under an answer: that is told under its request, and so is what is started for it.
+    router = next(row for row in daemon.ps() if row["runtime"] == "router")
+    os.kill(router["pid"], signal.SIGKILL)
+    wait_for(lambda: not any(row["pid"] == router["pid"] for row in daemon.ps()), 10, "the router's end")
+    assert ask("after-1") == 200
+    wait_for(lambda: any("started nano/router" in line for line in lines("after-1", "locum-node")), 10, "node's line")
+    assert not lines("warm-1", "")
+    # Others' words are no names.
+    daemon.run("evict", "--all")
+    for insane in ["two words", "a\tb", 'quote"d', "x" * 129, "request=forged MESSAGE"]:
+        assert ask(insane) == 200
+        assert not any(insane in line for line in daemon.errors)
+    assert len([line for line in daemon.errors if "started nano/router" in line]) >= 3

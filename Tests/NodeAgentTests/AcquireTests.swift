@@ -31,7 +31,7 @@ import Wire
         let control = try h.greetedControl()
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 7, functions: ["m/L00-E000"]))
-        guard case .acquire(let question, 0, geteuid(), ["m/L00-E000"], []) = try h.event(control) else {
+        guard case .acquire(let question, 0, geteuid(), ["m/L00-E000"], [], _) = try h.event(control) else {
             Issue.record("control was not asked by name")
             return
         }
@@ -168,7 +168,7 @@ import Wire
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 1, functions: ["m/x"]))
         for round in 1...3 as ClosedRange<UInt64> {
-            guard case .acquire(let question, _, _, let names, let functions) = try h.event(control) else {
+            guard case .acquire(let question, _, _, let names, let functions, _) = try h.event(control) else {
                 Issue.record("control was not asked the \(round). time")
                 return
             }
@@ -199,7 +199,7 @@ import Wire
         let control = try h.greetedControl()
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 1, functions: ["m/x"]))
-        guard case .acquire(let question, _, _, _, _) = try h.event(control) else {
+        guard case .acquire(let question, _, _, _, _, _) = try h.event(control) else {
             Issue.record("not asked")
             return
         }
@@ -226,7 +226,7 @@ import Wire
         let control = try h.greetedControl()
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 9, functions: ["nope"]))
-        guard case .acquire(let question, _, _, _, _) = try h.event(control) else {
+        guard case .acquire(let question, _, _, _, _, _) = try h.event(control) else {
             Issue.record("not asked")
             return
         }
@@ -236,6 +236,39 @@ import Wire
         // The connection goes on.
         try h.request(caller, .acquireNamed(request: 10, functions: []))
         _ = try h.answer(caller)
+    }
+
+    @Test("The requests behind an acquisition reach control and the log; what is no name ends the connection")
+    func namesRequests() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let caller = try h.connectCaller()
+        let ids = try ["order-66", "b"].map { try #require(RequestID($0)) }
+        try h.request(caller, .acquireNamed(request: 1, functions: ["nope"], behalf: ids))
+        guard case .acquire(let question, _, _, _, _, ids) = try h.event(control) else {
+            Issue.record("control does not hear of the requests")
+            return
+        }
+        try h.command(control, .denied(request: question, code: "not_found", message: "no function nope"))
+        _ = try h.failure(caller)
+        #expect(h.log.contains("order-66 b functions are refused: no function nope (not_found)"), "\(h.log)")
+        let logged = h.log.count
+        // Nobody's request: nobody looks for it.
+        try h.request(caller, .acquireNamed(request: 2, functions: ["nope"]))
+        guard case .acquire(let other, _, _, _, _, []) = try h.event(control) else { return }
+        try h.command(control, .denied(request: other, code: "not_found", message: "no function nope"))
+        _ = try h.failure(caller)
+        #expect(h.log.count == logged)
+        var writer = WireWriter()
+        for byte in InvokeRequest.acquireNamed(request: 3, functions: []).frame.dropLast(4) { writer.byte(byte) }
+        writer.list(["a\nMESSAGE=b"]) { $0.string($1) }
+        try Seqpacket.send(caller.raw, writer.bytes, wait: false)
+        try h.settle()
+        #expect(try h.failure(caller).message.contains("cannot be the name of a request"))
+        #expect(h.log.count == logged)
+        let many = Array(repeating: ids[0], count: RequestID.most + 1)
+        let frame = InvokeRequest.acquireNamed(request: 4, functions: [], behalf: many).frame
+        #expect(throws: WireError.self) { try InvokeRequest(frame: frame) }
     }
 
     @Test("Evicting drains: callers are told, the worker is, and a new request asks control at once")
@@ -293,7 +326,7 @@ import Wire
             return
         }
         #expect(reason.contains("signal 11"))
-        guard case .acquire(_, _, _, ["m/L00-E000"], []) = try h.event(control) else {
+        guard case .acquire(_, _, _, ["m/L00-E000"], [], _) = try h.event(control) else {
             Issue.record("control was not asked again")
             return
         }
@@ -322,7 +355,7 @@ import Wire
         try h.request(caller, .acquireNamed(request: 1, functions: ["m/x"]))
         try h.settle()
         let control = try h.greetedControl()
-        guard case .acquire(_, _, _, ["m/x"], []) = try h.event(control) else {
+        guard case .acquire(_, _, _, ["m/x"], [], _) = try h.event(control) else {
             Issue.record("not asked")
             return
         }

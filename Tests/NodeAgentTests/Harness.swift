@@ -89,7 +89,11 @@ final class Harness {
             })
         var options = Node.Options(data: path)
         options.zygoteLimits.forks = zygoteForks
-        node = try Node(options, loop: loop, launcher: launcher, log: { peers.log.append($0) })
+        node = try Node(
+            options, loop: loop, launcher: launcher,
+            log: { text, requests in
+                peers.log.append((requests.map(\.text) + [text]).joined(separator: " "))
+            })
     }
 
     deinit {

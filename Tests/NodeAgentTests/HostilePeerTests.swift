@@ -181,7 +181,7 @@ import Wire
                 isDropped = error.errno == EPIPE || error.errno == ECONNRESET
                 guard !isDropped else { break }
             }
-            guard case .acquire(let question, _, _, _, _) = try h.event(control) else { continue }
+            guard case .acquire(let question, _, _, _, _, _) = try h.event(control) else { continue }
             try h.command(control, .denied(request: question, code: "not_found", message: reason))
             try h.loop.turn(atMost: 0)
             if sent == 1000 { try expectServing(h) }

@@ -128,7 +128,7 @@ import Wire
         let control = try h.greetedControl()
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 1, functions: ["m/x"]))
-        guard case .acquire(let question, _, _, _, _) = try h.event(control) else { return }
+        guard case .acquire(let question, _, _, _, _, _) = try h.event(control) else { return }
         usleep(20_000)
         let digest = try h.store([1])
         try h.command(
@@ -189,7 +189,7 @@ import Wire
         let router = try h.warmInstance(
             control, instance: 2, function: 20, name: "m/router", runtime: .router, callees: [10])
         try router.send(.acquire(request: 1, callees: [0]))
-        guard case .acquire(_, 2, _, [], [10]) = try h.event(control) else {
+        guard case .acquire(_, 2, _, [], [10], _) = try h.event(control) else {
             Issue.record("a router's own callee was not asked for")
             return
         }

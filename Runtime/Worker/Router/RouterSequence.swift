@@ -88,6 +88,8 @@ final class RouterSequence<Cache: AnyObject> {
     /// Those whose keys and values are in the cache.
     var computedTokens: ArraySlice<Int32> { tokens[..<computed] }
     var owner: UInt64 { request.owner }
+    /// What the HTTP request is called.
+    var requestID: RequestID? { request.id }
     var traces: Bool { request.traces }
     /// Rows that it could have computed now.
     var pending: Int { hasEnded ? 0 : tokens.count - computed }

@@ -33,12 +33,25 @@ extension RouterServer {
         }
     }
 
+    /// The requests behind these rows, each once.
+    private func requests(of served: [(Sequence, Int)]) -> [RequestID] {
+        var ids: [RequestID] = []
+        for (sequence, _) in served where ids.count < RequestID.most {
+            if let id = sequence.requestID, !ids.contains(id) { ids.append(id) }
+        }
+        return ids
+    }
+
     /// Computes rows of sequences, which take their results.
     /// - Returns: nanoseconds of the pass, all between its parts included; nil when it failed.
     private func compute(
         _ served: [(Sequence, Int)], _ watchers: [Caller], between: () -> Void = {}
     ) -> UInt64? {
         let begun = locum_monotonic_ns()
+        // A pass may be let pass in the middle of another one.
+        let outer = connection.behalf
+        connection.behalf = requests(of: served)
+        defer { connection.behalf = outer }
         do throws(RouterFailure) {
             try model.forward(
                 served.flatMap { $0.0.rows($0.1) }, tracing: served.contains { $0.0.traces }, between: between)

@@ -26,6 +26,8 @@ struct SequenceRequest {
     let resumed: [Int32]
     /// Whose it is.
     let owner: UInt64
+    /// What the HTTP request is called.
+    let id: RequestID?
 
     /// Rows of the prompt want logits, too, not only its last one.
     var wantsPromptLogits: Bool { scoresPrompt || traces }
@@ -37,7 +39,7 @@ struct SequenceRequest {
 
     /// - Throws: `RouterFailure` naming the parameter, the numbers and the limit.
     init(_ spec: GenerateSpec, prompts: PromptReader, config: RouterConfig) throws(RouterFailure) {
-        owner = spec.owner
+        (owner, id) = (spec.owner, spec.request)
         plan = try SamplingPlan(spec.sampling, defaults: config.generation)
         guard spec.stop.count <= Self.mostStops, spec.stop.allSatisfy({ $0.utf8.count <= Self.mostStopBytes }) else {
             throw RouterFailure(

@@ -28,13 +28,13 @@ struct Events: ParsableCommand {
 
 struct Logs: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the log of locum-control, or what in it is about a function.",
+        abstract: "Show the log of locum-control, or what in it is about a function or a request.",
         discussion: """
             The latest lines since it began, some thousand at most. Of a service the journal has all, node's lines as well:
             `journalctl -u locum-control -u locum-node`.
             """)
     @OptionGroup var daemon: DaemonOptions
-    @Argument(help: "A model, or a function by its full name.") var function: String?
+    @Argument(help: "A model, a function by its full name, or a request by its X-Request-Id.") var function: String?
     @Flag(name: .shortAndLong, help: "Go on with what is logged next, until interrupted.") var follow = false
     @Flag(help: "Print JSON, a line each.") var json = false
 

@@ -32,11 +32,14 @@ public final class InvokedRouter: RouterAccess {
     /// - Parameters:
     ///   - name: the function's full name.
     ///   - path: `DIR/run/invoke.sock`.
+    ///   - request: the HTTP request that wants it.
     /// - Throws: `RouterUnavailable`.
-    public static func acquire(_ name: String, path: String) async throws(RouterUnavailable) -> InvokedRouter {
+    public static func acquire(
+        _ name: String, path: String, for request: RequestID? = nil
+    ) async throws(RouterUnavailable) -> InvokedRouter {
         let deadline = ContinuousClock.now + patience
         while true {
-            let result = await OwnThread.run { attempt(name, path) }
+            let result = await OwnThread.run { attempt(name, path, request) }
             switch result {
             case .success(let router): return router
             case .failure(let error):
@@ -47,10 +50,13 @@ public final class InvokedRouter: RouterAccess {
         }
     }
 
-    private static func attempt(_ name: String, _ path: String) -> Result<InvokedRouter, RouterUnavailable> {
+    private static func attempt(
+        _ name: String, _ path: String, _ request: RequestID?
+    ) -> Result<InvokedRouter, RouterUnavailable> {
         do {
             let begun = ContinuousClock.now
             let connection = try InvokeConnection(path: path)
+            connection.behalf = request.map { [$0] } ?? []
             guard let link = try connection.acquire(named: [name]).first else {
                 return .failure(RouterUnavailable(code: "broken", message: "node granted no link to \(name)"))
             }

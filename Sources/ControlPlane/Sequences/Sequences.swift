@@ -150,6 +150,7 @@ public final class Sequences: Sendable {
                 guard busyTries <= Self.mostBusyTries else { return giveUp(ask, reason, sink) }
                 try? await Task.sleep(for: Self.busyPause)
             case .lost(let progress, let reason):
+                controller.logger.info("the router of \(ask.model) is lost, and asked for again: \(reason)")
                 tries = progress ? 1 : tries + 1
                 guard tries <= Self.mostTries else { return giveUp(ask, reason, sink) }
                 // At once after progress: a crash should not be felt.

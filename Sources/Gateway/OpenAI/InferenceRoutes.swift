@@ -77,6 +77,8 @@ struct InferenceRoutes: Sendable {
     ) async throws -> Response {
         guard let watch = await context.watchClient() else { throw APIError.clientGone }
         let model = try await control.find(common.model, for: context.caller)
+        var specs = specs
+        for index in specs.indices { specs[index].request = RequestID.current }
         let meter = SequenceMeter(metrics, context.caller, model: model)
         let choices = ChoiceEvents(try await control.generate(model, specs, for: context.caller), meter)
         watch.onLeave { choices.cancel() }

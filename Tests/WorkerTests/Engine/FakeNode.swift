@@ -40,7 +40,7 @@ final class FakeNode: @unchecked Sendable {
         let thread = Thread { [weak self] in
             while let packet = try? Seqpacket.receive(far.raw) {
                 guard let node = self, let request = try? InvokeRequest(frame: packet.bytes) else { return }
-                if case .acquire(let number, let callees) = request { try? node.grant(number, callees) }
+                if case .acquire(let number, let callees, _) = request { try? node.grant(number, callees) }
             }
         }
         thread.start()
