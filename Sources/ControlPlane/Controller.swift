@@ -79,8 +79,8 @@ public actor Controller {
     var predictionTotals = PredictionTotals()
     /// Numbers reserved in the store and not given out yet.
     var instanceNumbers: Range<UInt64> = 0..<0
-    /// Options of the imports that node runs now.
-    var deployments: [UInt32: DeployOptions] = [:]
+    /// Deployments that node runs now.
+    var deployments: [UInt32: PendingDeployment] = [:]
     var lastRequest: UInt32 = 0
     var reports: [UInt32: CheckedContinuation<[InstanceUsage], Never>] = [:]
     var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]

@@ -30,9 +30,15 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     /// Full names of models; nil: all of the operator's. What it owns it may always use.
     public var models: [String]?
     public var router: RouterSharing
+    /// The user of this host (uid) who deploys and invokes for it over invoke.sock; nil: nobody.
+    public var uid: Int?
+    /// Bytes of all shards of its own models, each counted whole; nil: any number.
+    public var disk: Int?
+    /// Bytes of memory that its own models need at least, all together; nil: any number.
+    public var memory: Int?
 
     enum CodingKeys: String, CodingKey {
-        case weight, priority, queue, models, router
+        case weight, priority, queue, models, router, uid, disk, memory
         case maxRequests = "max_requests"
         case tokensPerMinute = "tokens_per_minute"
     }
@@ -42,11 +48,17 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public static let queues = 0...1024
     public static let rates = 1...1_000_000_000
     public static let mostModels = 1000
+    public static let uids = 1...4_294_967_294
+    public static let sizes = 1...(1 << 60)
+    /// Users that functions run as (Sandbox.firstWorkerUser).
+    public static let workers = 0x6c6f_0000...0x6c6f_ffff
 
     public init(
         weight: Int = 1, priority: PriorityClass = .interactive, maxRequests: Int? = nil, queue: Int = 64,
-        tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared
+        tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared, uid: Int? = nil,
+        disk: Int? = nil, memory: Int? = nil
     ) {
+        (self.uid, self.disk, self.memory) = (uid, disk, memory)
         self.router = router
         (self.weight, self.priority, self.maxRequests, self.queue) = (weight, priority, maxRequests, queue)
         (self.tokensPerMinute, self.models) = (tokensPerMinute, models)
@@ -67,6 +79,8 @@ public struct TenantLimits: Codable, Sendable, Equatable {
         }
         return outside("weight", weight, Self.weights) ?? outside("max_requests", maxRequests, Self.requests)
             ?? outside("queue", queue, Self.queues) ?? outside("tokens_per_minute", tokensPerMinute, Self.rates)
+            ?? outside("uid", uid, Self.uids) ?? outside("disk", disk, Self.sizes)
+            ?? outside("memory", memory, Self.sizes)
     }
 
     /// Whether a tenant with these limits may use a model that is not its own.

@@ -133,6 +133,7 @@ enum ControlMain {
             }
         }
         await controller.onRest { locum_give_back() }
+        tenants.onUserChange { uid in Task { await controller.tellUsers(changed: [uid]) } }
         tenants.onRemoval { name in Task { await controller.releaseRouters(of: name) } }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

@@ -72,6 +72,21 @@ struct SiteManifestTests {
             ])
     }
 
+    @Test("A tenant's user and shares are read as on the command line")
+    func shares() throws {
+        let manifest = try parse(
+            "tenants:\n  - {name: ada, uid: 1001, disk: 2G, memory: 512M}\n  - {name: bob, uid: none, disk: unlimited}")
+        #expect(manifest.tenants[0].limits == TenantLimits(uid: 1001, disk: 2 << 30, memory: 512 << 20))
+        #expect(manifest.tenants[1].limits == TenantLimits())
+        let found = problems("tenants:\n  - {name: ada, uid: root, disk: much, memory: 0}")
+        #expect(
+            found == [
+                "site.yaml:2: tenants[0].uid: 'root' cannot be used; write a number from 1 to 4294967294, or none",
+                "site.yaml:2: tenants[0].disk: 'much' cannot be used; write a size like 20G, or unlimited",
+                "site.yaml:2: tenants[0].memory: '0' cannot be used; write a size like 20G, or unlimited",
+            ])
+    }
+
     @Test("Everything that is wrong is said at once, with line and field")
     func allProblems() {
         let found = problems(

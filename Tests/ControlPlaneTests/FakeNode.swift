@@ -67,8 +67,9 @@ final class FakeNode: Sendable {
     }
 
     /// Asks for functions by name; answers what control granted or denied.
-    func acquire(_ names: [String]) async -> NodeCommand? {
-        await ask { .acquire(request: $0, caller: 0, peer: 0, names: names, functions: []) }
+    /// - Parameter peer: the user who asks.
+    func acquire(_ names: [String], _ ids: [UInt64] = [], peer: UInt32 = 0) async -> NodeCommand? {
+        await ask { .acquire(request: $0, caller: 0, peer: peer, names: names, functions: ids) }
     }
     func acquire(_ ids: [UInt64], caller: UInt64) async -> NodeCommand? {
         await ask { .acquire(request: $0, caller: caller, peer: 0, names: [], functions: ids) }

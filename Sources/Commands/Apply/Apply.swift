@@ -93,7 +93,11 @@ struct Apply: ParsableCommand {
         let (kept, known) = (Set(manifest.models.map(\.options.name)), Set(manifest.tenants.map(\.name)))
         let gone = tenants.map(\.name).filter { !known.isEmpty && !known.contains($0) }
         let superfluous = models.map(\.name).filter { name in
-            !kept.isEmpty && !kept.contains(name) || ModelName.owner(of: name).map(gone.contains) == true
+            let owner = ModelName.owner(of: name)
+            // One that deploys itself does so beside the manifest.
+            let isSelfMade = tenants.contains { $0.name == owner && $0.limits.uid != nil }
+            return !kept.isEmpty && !kept.contains(name) && !isSelfMade
+                || ModelName.owner(of: name).map(gone.contains) == true
         }
         return gone.sorted().map { SiteChange(removing: .tenant, $0) }
             + superfluous.sorted().map { SiteChange(removing: .model, $0) }
@@ -167,7 +171,8 @@ struct Apply: ParsableCommand {
             "router": .text(limits.router.rawValue), "queue": .number(limits.queue),
             "max_requests": limits.maxRequests.map { .number($0) } ?? .null,
             "tokens_per_minute": limits.tokensPerMinute.map { .number($0) } ?? .null,
-            "models": limits.models.map { .names($0) } ?? .null,
+            "models": limits.models.map { .names($0) } ?? .null, "uid": limits.uid.map { .number($0) } ?? .null,
+            "disk": limits.disk.map { .number($0) } ?? .null, "memory": limits.memory.map { .number($0) } ?? .null,
         ]
         if isNew { members["name"] = .text(tenant.name) }
         let path = "/admin/tenants" + (isNew ? "" : "/" + Path.component(tenant.name))

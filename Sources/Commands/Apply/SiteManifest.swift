@@ -150,12 +150,15 @@ private struct Reader {
             case "weight": set(&tenant.limits.weight, value, line, place, TenantLimits.weights)
             case "queue": set(&tenant.limits.queue, value, line, place, TenantLimits.queues)
             case "max-requests": limit(&tenant.limits.maxRequests, value, line, place, TenantLimits.requests)
+            case "uid": limit(&tenant.limits.uid, value, line, place, TenantLimits.uids, unset: "none")
+            case "disk": size(&tenant.limits.disk, value, line, place)
+            case "memory": size(&tenant.limits.memory, value, line, place)
             case "tokens-per-minute": limit(&tenant.limits.tokensPerMinute, value, line, place, TenantLimits.rates)
             default:
                 fault(
                     line, place,
                     "there is no such field; there are name, weight, priority, router, max-requests, queue, "
-                        + "tokens-per-minute, models")
+                        + "tokens-per-minute, models, uid, disk, memory")
             }
         }
         if problems.count == before, tenant.name.isEmpty { fault(node.line, field, "its name is missing") }
@@ -210,10 +213,19 @@ private struct Reader {
     }
 
     private mutating func limit(
-        _ value: inout Int?, _ node: YAML, _ line: Int, _ place: String, _ range: ClosedRange<Int>
+        _ value: inout Int?, _ node: YAML, _ line: Int, _ place: String, _ range: ClosedRange<Int>,
+        unset: String = "unlimited"
     ) {
-        if case .text("unlimited", _) = node.content { return value = nil }
-        value = number(node, line, place, range, or: ", or unlimited")
+        if case .text(unset, _) = node.content { return value = nil }
+        value = number(node, line, place, range, or: ", or \(unset)")
+    }
+
+    private mutating func size(_ value: inout Int?, _ node: YAML, _ line: Int, _ place: String) {
+        guard let text = text(node, line, place) else { return }
+        value = text == "unlimited" ? nil : Quantity.bytes(text)
+        if value == nil, text != "unlimited" {
+            fault(line, place, "'\(text.prefix(100))' cannot be used; write a size like 20G, or unlimited")
+        }
     }
 
     /// Names of models; nil: all.

@@ -3,6 +3,7 @@ import ArgumentParser
 import ControlClient
 import FoundationEssentials
 import FunctionModel
+import Link
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List deployed models.", aliases: ["ls"])
@@ -87,7 +88,8 @@ struct Describe: ParsableCommand {
 
 struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Remove a model, its processes and the shards that no other model uses.")
+        commandName: "rm", abstract: "Remove a model, its processes and the shards that no other model uses.",
+        discussion: "A tenant's user removes models of its own.")
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "Name of a deployed model.") var model: String
     @Flag(help: "Print JSON.") var json = false
@@ -96,6 +98,10 @@ struct Remove: ParsableCommand {
 
     func run() throws {
         try reporting {
+            if daemon.isTenants {
+                try daemon.connect().remove(model)
+                return write(text: json ? "{}\n" : "removed \(model)\n")
+            }
             let answer = try daemon.client.request("DELETE", "/admin/models/" + Path.component(model))
             write(bytes: json ? Array(answer) : Array("removed \(model)\n".utf8))
         }

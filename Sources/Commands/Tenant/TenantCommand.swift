@@ -3,6 +3,7 @@ import ArgumentParser
 import ControlClient
 import FoundationEssentials
 import FunctionModel
+import Settings
 
 struct TenantCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -39,8 +40,25 @@ struct TenantCommand: ParsableCommand {
                     + "the operator's, which is the default.", valueName: "name"))
         var model: [String] = []
 
+        @Option(
+            help: ArgumentHelp(
+                "The user of this host who deploys and invokes for it (a number, see `id -u`), or none, which is the default.",
+                valueName: "uid|none"))
+        var uid: String?
+        @Option(
+            help: ArgumentHelp(
+                "What the shards of its own models may take on disk, like 20G, or unlimited, which is the default.",
+                valueName: "size|unlimited"))
+        var disk: String?
+        @Option(
+            help: ArgumentHelp(
+                "Memory that its own models may need at least, all together, like 4G, or unlimited, which is the default.",
+                valueName: "size|unlimited"))
+        var memory: String?
+
         var isEmpty: Bool {
-            weight == nil && priority == nil && maxRequests == nil && queue == nil && tokensPerMinute == nil
+            uid == nil && disk == nil && memory == nil && weight == nil && priority == nil && maxRequests == nil
+                && queue == nil && tokensPerMinute == nil
                 && model.isEmpty && router == nil
         }
 
@@ -64,12 +82,24 @@ struct TenantCommand: ParsableCommand {
                 throw ValidationError("--model all stands alone: it means every model.")
             }
             for name in model { try Name.check(name) }
+            try check("--uid", Self.number("--uid", uid, unset: "none"), TenantLimits.uids)
+            _ = try (Self.size("--disk", disk), Self.size("--memory", memory))
         }
 
-        private static func number(_ option: String, _ text: String?) throws -> Int? {
+        private static func size(_ option: String, _ text: String?) throws -> Int? {
             guard let text, text != "unlimited" else { return nil }
+            guard let bytes = Quantity.bytes(text) else {
+                throw ValidationError("\(option) \(text): must be a size like 20G, or unlimited.")
+            }
+            return bytes
+        }
+
+        private static func number(
+            _ option: String, _ text: String?, unset: String = "unlimited"
+        ) throws -> Int? {
+            guard let text, text != unset else { return nil }
             guard let number = Int(text) else {
-                throw ValidationError("\(option) \(text): must be a number, or unlimited.")
+                throw ValidationError("\(option) \(text): must be a number, or \(unset).")
             }
             return number
         }
@@ -88,6 +118,9 @@ struct TenantCommand: ParsableCommand {
                 members["tokens_per_minute"] =
                     try Self.number("--tokens-per-minute", tokensPerMinute).map { .number($0) } ?? .null
             }
+            if let uid { members["uid"] = try Self.number("--uid", uid, unset: "none").map { .number($0) } ?? .null }
+            if let disk { members["disk"] = try Self.size("--disk", disk).map { .number($0) } ?? .null }
+            if let memory { members["memory"] = try Self.size("--memory", memory).map { .number($0) } ?? .null }
             if !model.isEmpty { members["models"] = model == ["all"] ? .null : .names(model) }
             return members
         }
@@ -181,7 +214,10 @@ struct TenantCommand: ParsableCommand {
                     ("priority", limits.priority.rawValue), ("router", limits.router.rawValue),
                     ("at once", text(limits.maxRequests)),
                     ("queue", "\(limits.queue)"), ("tokens per minute", text(limits.tokensPerMinute)),
-                    ("models", limits.models?.joined(separator: ", ") ?? "all"),
+                    ("models", limits.models?.joined(separator: ", ") ?? "all of the operator's"),
+                    ("user", limits.uid.map { "\($0)" } ?? "none"),
+                    ("disk", limits.disk.map(Human.bytes) ?? "unlimited"),
+                    ("memory", limits.memory.map(Human.bytes) ?? "unlimited"),
                     ("sequences", "\(it.active) active, \(it.waiting) waiting"),
                 ]
                 for (name, value) in facts { write(text: name.padded(19) + value + "\n") }

@@ -4,6 +4,7 @@
 // rule for all keys cannot be got wrong.
 public import ControlStore
 public import FunctionModel
+import Glibc
 public import Logging
 import Scheduler
 import Synchronization
@@ -108,6 +109,7 @@ public final class Tenants: TenantAdministration {
     private let state: Mutex<State>
     private let changes = Mutex(())
     private let whenRemoved = Mutex<@Sendable (String) -> Void>({ _ in })
+    private let whenUserChanged = Mutex<@Sendable (UInt32) -> Void>({ _ in })
     private let operatorKeys: OperatorKeys
     private let store: any RegistryStore
     private let logger: Logger
@@ -134,6 +136,9 @@ public final class Tenants: TenantAdministration {
 
     /// Calls `body` whenever a tenant was removed, with its name.
     public func onRemoval(_ body: @escaping @Sendable (String) -> Void) { whenRemoved.withLock { $0 = body } }
+
+    /// Calls `body` whenever something of what a user may use was changed, with its uid.
+    public func onUserChange(_ body: @escaping @Sendable (UInt32) -> Void) { whenUserChanged.withLock { $0 = body } }
 
     // MARK: Requests
 
@@ -202,6 +207,22 @@ public final class Tenants: TenantAdministration {
         let names = Set(own.map(\.name))
         return (own + others.filter { !names.contains($0.name) }).sorted { $0.name < $1.name }
     }
+
+    /// Users of this host that are tenants.
+    var users: [UInt32] {
+        state.withLock { $0.tenants.values.compactMap { $0.limits.uid.map { UInt32(clamping: $0) } }.sorted() }
+    }
+
+    /// The tenant that a user of this host is; nil: none.
+    func caller(ofUser uid: UInt32) -> Caller? {
+        state.withLock { state in
+            guard let tenant = state.tenants.values.first(where: { $0.limits.uid == Int(uid) }) else { return nil }
+            return .tenant(tenant.name, number: state.numbers[tenant.name] ?? 0)
+        }
+    }
+
+    /// What a tenant may use; nil: there is none of this name.
+    func limits(of name: String) -> TenantLimits? { state.withLock { $0.tenants[name]?.limits } }
 
     /// Names of the tenants that may use a model, in order.
     func users(of model: String) -> [String] {
@@ -518,6 +539,7 @@ public final class Tenants: TenantAdministration {
             var tenant = old
             try edit(&tenant)
             guard tenant != old else { return }
+            if let uid = tenant?.limits.uid { try checkUser(uid, of: name) }
             do throws(StoreError) {
                 if let tenant { try store.write(tenant) } else { _ = try store.remove(tenant: name) }
             } catch {
@@ -532,6 +554,21 @@ public final class Tenants: TenantAdministration {
                     state.gates[name] = nil
                 }
             }
+            guard old?.limits.uid != tenant?.limits.uid || old?.limits.models != tenant?.limits.models else { return }
+            for uid in Set([old?.limits.uid, tenant?.limits.uid].compactMap { $0 }) {
+                whenUserChanged.withLock { $0 }(UInt32(clamping: uid))
+            }
+        }
+    }
+
+    /// A user is one tenant's, and none of Locum's own: those may everything, or nothing.
+    private func checkUser(_ uid: Int, of name: String) throws(ControlFailure) {
+        guard uid != Int(geteuid()), !TenantLimits.workers.contains(uid) else {
+            throw ControlFailure(code: "bad_request", message: "user \(uid) is Locum's own and cannot be a tenant's")
+        }
+        let other = state.withLock { $0.tenants.values.first { $0.name != name && $0.limits.uid == uid }?.name }
+        if let other {
+            throw ControlFailure(code: "bad_request", message: "user \(uid) is tenant \(other)'s already")
         }
     }
 

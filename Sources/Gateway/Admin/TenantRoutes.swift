@@ -88,6 +88,9 @@ struct TenantRoutes: Sendable {
         let most = try limit(fields, "max_requests", TenantLimits.requests)
         let queue = try fields.integer("queue", in: range(TenantLimits.queues))
         let rate = try limit(fields, "tokens_per_minute", TenantLimits.rates)
+        let uid = try limit(fields, "uid", TenantLimits.uids)
+        let disk = try limit(fields, "disk", TenantLimits.sizes)
+        let memory = try limit(fields, "memory", TenantLimits.sizes)
         let priority: PriorityClass? = try fields.string("priority").map { text throws(APIError) in
             try choice("priority", text)
         }
@@ -103,6 +106,9 @@ struct TenantRoutes: Sendable {
             if let queue { limits.queue = Int(queue) }
             if let rate { limits.tokensPerMinute = rate.value }
             if let models { limits.models = models.value }
+            if let uid { limits.uid = uid.value }
+            if let disk { limits.disk = disk.value }
+            if let memory { limits.memory = memory.value }
         }
     }
 
