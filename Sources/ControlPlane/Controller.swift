@@ -81,7 +81,7 @@ public actor Controller {
     /// Options of the imports that node runs now.
     var deployments: [UInt32: DeployOptions] = [:]
     var lastRequest: UInt32 = 0
-    var reports: [UInt32: CheckedContinuation<[InstanceUsage], Never>] = [:]
+    var reports: [UInt32: CheckedContinuation<[InstanceUsage]?, Never>] = [:]
     var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
     var endWaiters: [EndWaiter] = []
     /// Why instances that are leaving do.
