@@ -27,10 +27,23 @@ extension Controller {
     private static let detailed: UInt32 = 0x8000_0000
 
     /// Fresh usage of all instances; empty when there is none or no node.
-    func usage(detailed: Bool) async -> [InstanceUsage] {
+    func usage(detailed: Bool) async -> [InstanceUsage] { await ask(detailed: detailed) ?? [] }
+
+    /// Whether node answers within this time. What it says of its instances is noted, also later.
+    func hearsNode(within time: Duration) async -> Bool { await ask(detailed: false, within: time) != nil }
+
+    /// nil when there is no node, or it did not answer.
+    private func ask(detailed: Bool, within time: Duration? = nil) async -> [InstanceUsage]? {
         restSoon()
-        guard isUp else { return [] }
+        guard isUp else { return nil }
         let request = nextRequest() | (detailed ? Self.detailed : 0)
+        let deadline = time.map { time in
+            Task {
+                try await Task.sleep(for: time)
+                reports.removeValue(forKey: request)?.resume(returning: nil)
+            }
+        }
+        defer { deadline?.cancel() }
         return await withCheckedContinuation { continuation in
             reports[request] = continuation
             send([.report(request: request)])

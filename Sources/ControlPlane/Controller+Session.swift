@@ -28,7 +28,7 @@ extension Controller {
         deployments = [:]
         watch?.cancel()
         watch = nil
-        for waiter in reports.values { waiter.resume(returning: []) }
+        for waiter in reports.values { waiter.resume(returning: nil) }
         reports = [:]
         for waiter in verifications.values { waiter.resume(returning: (false, "node was lost meanwhile")) }
         verifications = [:]

@@ -82,7 +82,7 @@ public actor Controller {
     /// Deployments that node runs now.
     var deployments: [UInt32: PendingDeployment] = [:]
     var lastRequest: UInt32 = 0
-    var reports: [UInt32: CheckedContinuation<[InstanceUsage], Never>] = [:]
+    var reports: [UInt32: CheckedContinuation<[InstanceUsage]?, Never>] = [:]
     var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
     var endWaiters: [EndWaiter] = []
     /// Why instances that are leaving do.

@@ -117,8 +117,9 @@ public struct Gateway: Sendable {
                     maxHeaderFieldSize: ConnectionLimits.longestHeader,
                     maxHeaderListSize: ConnectionLimits.longestHeaders,
                     maxHeaderFieldCount: ConnectionLimits.mostHeaders)))
-        try await Listener(address: address, room: room, tls: tls, group: group, logger: logger).serve(
-            connection, listening: listening)
+        try await Listener(
+            address: address, room: room, tls: tls, lingering: limits.lingering, group: group, logger: logger
+        ).serve(connection, listening: listening)
     }
 
     /// The time in the form of RFC 9110.

@@ -16,6 +16,8 @@ final class FakeNode: Sendable {
         /// Instances that do not end when they are told to.
         var stubborn: Set<UInt64> = []
         var damaged: Set<[UInt8]> = []
+        /// It answers no report.
+        var hangs = false
         var request: UInt32 = 0
     }
     let controller: Controller
@@ -47,6 +49,7 @@ final class FakeNode: Sendable {
                         instance: id, status: 0, evicted: true, reason: "",
                         state.usage[id] ?? InstanceUsage(instance: id))
                 }
+            case .report where state.hangs: return []
             case .report(let request):
                 return [
                     .usage(request: request, state.living.keys.map { state.usage[$0] ?? InstanceUsage(instance: $0) })

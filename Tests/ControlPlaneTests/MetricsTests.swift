@@ -26,11 +26,11 @@ import Wire
             $0.usage[expert] = InstanceUsage(instance: expert, invocations: 100, coldStartMicroseconds: 2_000)
         }
         node.send(.memory(MemoryUsage(budget: 1000, used: 600, shards: 300, processes: 200, sequences: 100)))
-        let begin = await controller.metrics(sequences: [("a", 1, 2), ("", 0, 0)])
+        let begin = await controller.metrics(sequences: [("a", 1, 2), ("", 0, 0)], patience: .seconds(60))
         #expect(value(begin, "locum_instances", "router", "ready") == 1)
         #expect(value(begin, "locum_instances", "expert", "ready") == 1)
         #expect(value(begin, "locum_instances", "expert", "draining") == 0)
-        #expect(value(begin, "locum_node_connected") == 1 && value(begin, "locum_models") == 1)
+        #expect(value(begin, "locum_node_up") == 1 && value(begin, "locum_models") == 1)
         #expect(value(begin, "locum_build_info", "test") == 1)
         #expect(value(begin, "locum_memory_budget_bytes") == 1000 && value(begin, "locum_memory_kv_bytes") == 100)
         #expect(value(begin, "locum_sequences_active", "a") == 1 && value(begin, "locum_sequences_waiting", "a") == 2)
@@ -51,10 +51,25 @@ import Wire
         #expect(value(ended, "locum_invocations_total") == 105)
         await controller.disconnected()
         let gone = await controller.metrics(sequences: [])
-        #expect(value(gone, "locum_node_connected") == 0)
+        #expect(value(gone, "locum_node_up") == 0)
         for name in ["locum_invocations_total", "locum_cold_starts_total", "locum_warm_acquisitions_total"] {
             #expect(value(gone, name) == value(ended, name), "\(name)")
         }
+    }
+
+    @Test("A node that hangs is waited for a second, and what was known before is told")
+    func hangingNode() async throws {
+        let (controller, node) = try await plane()
+        _ = await node.acquire(["m/router"])
+        let before = await controller.metrics(sequences: [], patience: .seconds(60))
+        #expect(value(before, "locum_node_up") == 1)
+        node.state.withLock { $0.hangs = true }
+        let hanging = await controller.metrics(sequences: [])
+        #expect(value(hanging, "locum_node_up") == 0)
+        #expect(value(hanging, "locum_instances", "router", "ready") == 1)
+        node.state.withLock { $0.hangs = false }
+        let after = await controller.metrics(sequences: [], patience: .seconds(60))
+        #expect(value(after, "locum_node_up") == 1)
     }
 
     @Test("What guesses have come to goes on where node begins anew")

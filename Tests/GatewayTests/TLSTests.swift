@@ -113,11 +113,18 @@ private final class Files {
         #expect(halves && drops && !early)
     }
 
-    @Test("A client that speaks no TLS gets no answer")
+    @Test("A client that speaks no TLS is told so, once")
     func plain() async throws {
         let gateway = await RunningGateway(tls: try Files().open())
         let answer = try await gateway.exchange("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        #expect(!answer.contains("HTTP/1.1"))
+        #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.contains("begin the URL with https://"), "\(answer)")
+        let told = try await blocking { [port = gateway.port] in
+            let client = Client(port: port)
+            client.send("G")
+            client.send("ET / HTTP/1.1\r\n\r\n")
+            return client.readAnswer()
+        }
+        #expect(told == answer)
     }
 
     @Test("Where the client has verified the name any Host passes, and an Origin that is the same")

@@ -178,6 +178,7 @@ def test_a_hundred_tenants(data):
                 assert kind.pause or all(t.served == kind.requests for t in own), lines
                 assert all(t.served > 0 and t.served + t.refused == kind.requests for t in own)
             offered = sum(tenant.kind.requests for tenant in tenants)
+            assert offered * ROUNDS >= 10_000
             figure(
                 f"100 tenants of {KEYS} keys, {offered} requests in {took:.0f} s on "
                 f"{sum(t.kind.connections for t in tenants)} connections: "

@@ -122,6 +122,26 @@ def test_the_counts_are_those_of_what_was_asked(box):
     assert not any("not-there" in name for name in after)
 
 
+def test_a_node_that_hangs_is_not_waited_for(box):
+    daemon, keys = box
+    assert complete(daemon, keys["ada"]) == 200
+
+    def answered() -> dict[str, float] | None:
+        found = scrape(daemon, keys["metrics"])
+        return found if found["locum_node_up"] == 1 else None
+
+    before = wait_for(answered, 20, "a node that answers")
+    node = daemon.daemons()["locum-node"]
+    os.kill(node, signal.SIGSTOP)
+    try:
+        hanging = scrape(daemon, keys["metrics"])
+    finally:
+        os.kill(node, signal.SIGCONT)
+    assert hanging["locum_node_up"] == 0
+    assert hanging["locum_invocations_total"] >= before["locum_invocations_total"] > 0
+    wait_for(answered, 20, "the node's answers again")
+
+
 def test_every_metric_of_the_rules_and_the_board_is_there(box):
     daemon, keys = box
     text = get(daemon, "/metrics", keys["metrics"])[1]
@@ -164,7 +184,7 @@ def test_each_rule_fires_when_it_should_and_not_before(tmp_path):
             for bound, count in (("0.25", fast), ("30", fast), ("60", fast + slow), ("+Inf", fast + slow))]
 
     good = [
-        series("up", "1x40"), series("locum_node_connected", "1x40"), series("locum_functions_paused", "0x40"),
+        series("up", "1x40"), series("locum_node_up", "1x40"), series("locum_functions_paused", "0x40"),
         series("locum_crashes_total", "0x10 1x30"), series("locum_memory_used_bytes", "99x40"),
         series("locum_memory_budget_bytes", "100x40"), series("locum_evictions_total", "0+10x40"),
         series("locum_requests_total", "0+100x40", code="2xx"),
@@ -173,7 +193,7 @@ def test_each_rule_fires_when_it_should_and_not_before(tmp_path):
     ]
     bad = {
         "LocumNotScraped": ([series("up", "0x40")], 2),
-        "LocumNodeGone": ([series("locum_node_connected", "0x40")], 1),
+        "LocumNodeGone": ([series("locum_node_up", "0x40")], 1),
         "LocumCrashLoop": ([series("locum_functions_paused", "2x40")], 1),
         "LocumCrashes": ([series("locum_crashes_total", "0+1x40")], None),
         "LocumMemoryPressure": ([series("locum_evictions_total", "0+120x40")], 10),

@@ -123,11 +123,45 @@ def test_versions_protocol_and_names(data, files, trust):
             answer.read()
             assert answer.status == status, headers
         connection.close()
-        # Plain HTTP gets no answer, and harms nobody.
-        with socket.create_connection(address(daemon), timeout=10) as plain:
-            plain.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert not plain.recv(100).startswith(b"HTTP/")
+
+
+def test_plain_http_is_told_where_it_came(data, files, trust):
+    with Daemon(data, *files.options, *OPTIONS) as daemon:
+        host, port = address(daemon)
+        # Also one whose client has sent more than anyone reads before it looks for an answer.
+        for method, body in [("GET", None), ("POST", b"{}"), ("POST", b"x" * (1 << 20))]:
+            connection = http.client.HTTPConnection(host, port, timeout=10)
+            connection.request(method, "/v1/completions", body)
+            answer = connection.getresponse()
+            told = json.load(answer)["error"]
+            assert answer.status == 400 and answer.getheader("Connection") == "close"
+            assert told["message"] == "the plain HTTP request was sent to an HTTPS port; begin the URL with https://"
+            connection.close()
+        # The first byte is enough, and who keeps the connection then does not have it for long.
+        with socket.create_connection((host, port), timeout=20) as plain:
+            plain.sendall(b"G")
+            said = b""
+            while part := plain.recv(4096):
+                said += part
+            assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n") and said.count(b"HTTP/1.1") == 1
+            wait_for(lambda: closed(plain), 20, "the end of the connection")
+        # What is neither gets no answer that could be taken for one.
+        with socket.create_connection((host, port), timeout=20) as plain:
+            plain.sendall(b"\x00GET / HTTP/1.1\r\n\r\n")
+            try:
+                assert not plain.recv(100).startswith(b"HTTP/")
+            except ConnectionError:
+                pass
         assert get(daemon.url + "/health", trust)[0] == 200
+
+
+def closed(plain: socket.socket) -> bool:
+    """Whether the other side takes nothing more."""
+    try:
+        plain.sendall(b"x")
+        return False
+    except OSError:
+        return True
 
 
 def test_who_leaves_in_the_middle_ends_his_sequence(data, files, trust):

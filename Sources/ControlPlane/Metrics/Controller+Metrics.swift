@@ -31,17 +31,24 @@ extension Controller {
     /// Everything that control counts, and how things stand now.
     /// - Parameters:
     ///   - sequences: under way and waiting, by tenant.
-    func metrics(sequences: [(tenant: String, active: Int, waiting: Int)]) async -> [MetricFamily] {
-        _ = await usage(detailed: false)
-        return state(sequences) + counters
+    ///   - patience: how long it waits for what node says; then it has what was said before.
+    func metrics(
+        sequences: [(tenant: String, active: Int, waiting: Int)], patience: Duration = .seconds(1)
+    ) async -> [MetricFamily] {
+        let hearsNode = await hearsNode(within: patience)
+        return state(sequences, hearsNode) + counters
     }
 
-    private func state(_ sequences: [(tenant: String, active: Int, waiting: Int)]) -> [MetricFamily] {
+    private func state(
+        _ sequences: [(tenant: String, active: Int, waiting: Int)], _ hearsNode: Bool
+    ) -> [MetricFamily] {
         [
             MetricFamily(
                 .gauge, "locum_build_info", "Always 1; the version is in the label.",
                 [.init([.init("version", settings.version)], .number(1))]),
-            MetricFamily(.gauge, "locum_node_connected", "1 while control has its node.", isUp ? 1 : 0),
+            MetricFamily(
+                .gauge, "locum_node_up", "1 while control has its node and is answered by it within a second.",
+                hearsNode ? 1 : 0),
             MetricFamily(.gauge, "locum_models", "Models that are deployed.", Double(catalog.models.count)),
             MetricFamily(
                 .gauge, "locum_instances",

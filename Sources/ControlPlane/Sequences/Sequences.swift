@@ -78,14 +78,12 @@ public final class Sequences: Sendable {
             asked: controller.now())
         guard gate.reserve(specs.count, of: caller.name) else {
             for _ in specs { own?.abandon("") }
-            // Of others a tenant hears nothing.
-            let load = gate.load
-            let places = caller == .local ? "\(load.active) sequences under way and \(load.waiting) waiting" : ""
+            // Of others a tenant hears nothing; to add them up would take longer the more there are.
+            let load = caller == .local ? gate.load : nil
             throw ControlFailure(
                 code: "queue_full",
-                message: (places.isEmpty
-                    ? "\(gate.places(of: caller.name)) of your sequences run or wait at \(model)"
-                    : "\(model) has \(places)")
+                message: (load.map { "\(model) has \($0.active) sequences under way and \($0.waiting) waiting" }
+                    ?? "\(gate.places(of: caller.name)) of your sequences run or wait at \(model)")
                     + "; there is no place for \(specs.count) more, try again later", retryAfter: 1)
         }
         metering?.count(ask.use) { $0.requests += 1 }

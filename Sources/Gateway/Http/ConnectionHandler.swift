@@ -1,7 +1,7 @@
 // What a connection does beside carrying requests: it is closed when its client says nothing for too long, or takes too
 // long over one request a byte at a time, and the request under way hears when its client is gone.
 //
-//     socket ─► IdleStateHandler ─► (TLS) ─► ByteWatch ─► HTTP decoder ─► ConnectionHandler ─► Hummingbird
+//     socket ─► IdleStateHandler ─► (PlainHTTPRefusal ─► TLS) ─► ByteWatch ─► HTTP decoder ─► ConnectionHandler ─► Hummingbird
 //
 // Below the decoder only, a head that came in half is seen at all; behind it only, where a request ends.
 import HTTPTypes

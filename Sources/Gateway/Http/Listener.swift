@@ -36,6 +36,8 @@ struct Listener: Sendable {
     let room: ConnectionRoom
     /// nil: nothing is encrypted.
     let tls: TLSFiles?
+    /// How long the reason for which a connection is closed may take to arrive.
+    let lingering: TimeAmount
     let group: any EventLoopGroup
     let logger: Logger
 
@@ -54,7 +56,7 @@ struct Listener: Sendable {
     }
 
     private func listen(_ connection: HTTP1Channel) async throws -> NIOAsyncChannel<HTTP1Channel.Value, Never> {
-        let (room, tls, logger) = (room, tls, logger)
+        let (room, tls, lingering, logger) = (room, tls, lingering, logger)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(ChannelOptions.backlog, value: 256)
             .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
@@ -68,7 +70,8 @@ struct Listener: Sendable {
         let setup: @Sendable (any Channel) -> EventLoopFuture<HTTP1Channel.Value> = { channel in
             guard let tls else { return connection.setup(channel: channel, logger: logger) }
             return channel.eventLoop.makeCompletedFuture {
-                try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
+                try channel.pipeline.syncOperations.addHandlers(
+                    PlainHTTPRefusal(lingering: lingering), NIOSSLServerHandler(context: tls.context))
             }.flatMap { connection.setup(channel: channel, logger: logger) }
         }
         return switch address {
