@@ -36,11 +36,14 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public var disk: Int?
     /// Bytes of memory that its own models need at least, all together; nil: any number.
     public var memory: Int?
+    /// Bytes of keys and values that its sequences may have at a model, what is kept of its prompts included; nil: any number.
+    public var kvMemory: Int?
 
     enum CodingKeys: String, CodingKey {
         case weight, priority, queue, models, router, uid, disk, memory
         case maxRequests = "max_requests"
         case tokensPerMinute = "tokens_per_minute"
+        case kvMemory = "kv_memory"
     }
 
     public static let weights = 1...1000
@@ -56,9 +59,9 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public init(
         weight: Int = 1, priority: PriorityClass = .interactive, maxRequests: Int? = nil, queue: Int = 64,
         tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared, uid: Int? = nil,
-        disk: Int? = nil, memory: Int? = nil
+        disk: Int? = nil, memory: Int? = nil, kvMemory: Int? = nil
     ) {
-        (self.uid, self.disk, self.memory) = (uid, disk, memory)
+        (self.uid, self.disk, self.memory, self.kvMemory) = (uid, disk, memory, kvMemory)
         self.router = router
         (self.weight, self.priority, self.maxRequests, self.queue) = (weight, priority, maxRequests, queue)
         (self.tokensPerMinute, self.models) = (tokensPerMinute, models)
@@ -80,7 +83,7 @@ public struct TenantLimits: Codable, Sendable, Equatable {
         return outside("weight", weight, Self.weights) ?? outside("max_requests", maxRequests, Self.requests)
             ?? outside("queue", queue, Self.queues) ?? outside("tokens_per_minute", tokensPerMinute, Self.rates)
             ?? outside("uid", uid, Self.uids) ?? outside("disk", disk, Self.sizes)
-            ?? outside("memory", memory, Self.sizes)
+            ?? outside("memory", memory, Self.sizes) ?? outside("kv_memory", kvMemory, Self.sizes)
     }
 
     /// Whether a tenant with these limits may use a model that is not its own.

@@ -75,8 +75,10 @@ struct SiteManifestTests {
     @Test("A tenant's user and shares are read as on the command line")
     func shares() throws {
         let manifest = try parse(
-            "tenants:\n  - {name: ada, uid: 1001, disk: 2G, memory: 512M}\n  - {name: bob, uid: none, disk: unlimited}")
-        #expect(manifest.tenants[0].limits == TenantLimits(uid: 1001, disk: 2 << 30, memory: 512 << 20))
+            "tenants:\n  - {name: ada, uid: 1001, disk: 2G, memory: 512M, kv-memory: 64M}\n  - {name: bob, uid: none, disk: unlimited}"
+        )
+        #expect(
+            manifest.tenants[0].limits == TenantLimits(uid: 1001, disk: 2 << 30, memory: 512 << 20, kvMemory: 64 << 20))
         #expect(manifest.tenants[1].limits == TenantLimits())
         let found = problems("tenants:\n  - {name: ada, uid: root, disk: much, memory: 0}")
         #expect(

@@ -189,8 +189,8 @@ try:
 except PermissionError:
     sys.exit("permission denied")
 for number, name in enumerate(names):
-    # acquireNamed of one function; then what came: a link or a refusal.
-    s.send(bytes([VERSION, 1]) + struct.pack("<II", number + 1, 1) + struct.pack("<I", len(name)) + name)
+    # acquireNamed of one function, on nobody's behalf; then what came: a link or a refusal.
+    s.send(bytes([VERSION, 1]) + struct.pack("<II", number + 1, 1) + struct.pack("<I", len(name)) + name + struct.pack("<I", 0))
     frame, ancillary, *_ = s.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 253))
     print(frame[1], len(ancillary), frame.hex())
     if frame[1] == 1:

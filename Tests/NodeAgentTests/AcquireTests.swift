@@ -128,7 +128,7 @@ import Wire
         #expect(try h.failure(before).code == "denied" && mode() == 0o666)
         let caller = try h.connectCaller()
         try h.request(caller, .acquireNamed(request: 1, functions: ["m/L00-E000"]))
-        guard case .acquire(let question, 0, geteuid(), ["m/L00-E000"], []) = try h.event(control) else {
+        guard case .acquire(let question, 0, geteuid(), ["m/L00-E000"], [], []) = try h.event(control) else {
             Issue.record("control was not asked")
             return
         }

@@ -114,7 +114,8 @@ extension RouterServer {
             nextNumber += 1
             held.append(
                 WaitingSequence(
-                    key: key, request: request, number: nextNumber, bytes: bytes, most: most, arrived: locum_monotonic_ns()))
+                    key: key, request: request, number: nextNumber, bytes: bytes, most: most,
+                    arrived: locum_monotonic_ns()))
             admitHeld()
         } catch {
             refuse(caller, key.number, error)

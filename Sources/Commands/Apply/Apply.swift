@@ -173,6 +173,7 @@ struct Apply: ParsableCommand {
             "tokens_per_minute": limits.tokensPerMinute.map { .number($0) } ?? .null,
             "models": limits.models.map { .names($0) } ?? .null, "uid": limits.uid.map { .number($0) } ?? .null,
             "disk": limits.disk.map { .number($0) } ?? .null, "memory": limits.memory.map { .number($0) } ?? .null,
+            "kv_memory": limits.kvMemory.map { .number($0) } ?? .null,
         ]
         if isNew { members["name"] = .text(tenant.name) }
         let path = "/admin/tenants" + (isNew ? "" : "/" + Path.component(tenant.name))

@@ -76,6 +76,7 @@ struct SiteChange: Encodable, Equatable {
             ("uid", limits.uid.map { "\($0)" } ?? "none"),
             ("disk", limits.disk.map { "\($0)" } ?? "unlimited"),
             ("memory", limits.memory.map { "\($0)" } ?? "unlimited"),
+            ("kv-memory", limits.kvMemory.map { "\($0)" } ?? "unlimited"),
             ("models", limits.models.map { "[\($0.joined(separator: ", "))]" } ?? "all"),
         ]
     }

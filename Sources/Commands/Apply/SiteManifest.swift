@@ -153,12 +153,13 @@ private struct Reader {
             case "uid": limit(&tenant.limits.uid, value, line, place, TenantLimits.uids, unset: "none")
             case "disk": size(&tenant.limits.disk, value, line, place)
             case "memory": size(&tenant.limits.memory, value, line, place)
+            case "kv-memory": size(&tenant.limits.kvMemory, value, line, place)
             case "tokens-per-minute": limit(&tenant.limits.tokensPerMinute, value, line, place, TenantLimits.rates)
             default:
                 fault(
                     line, place,
                     "there is no such field; there are name, weight, priority, router, max-requests, queue, "
-                        + "tokens-per-minute, models, uid, disk, memory")
+                        + "tokens-per-minute, models, uid, disk, memory, kv-memory")
             }
         }
         if problems.count == before, tenant.name.isEmpty { fault(node.line, field, "its name is missing") }

@@ -55,9 +55,15 @@ struct TenantCommand: ParsableCommand {
                 "Memory that its own models may need at least, all together, like 4G, or unlimited, which is the default.",
                 valueName: "size|unlimited"))
         var memory: String?
+        @Option(
+            help: ArgumentHelp(
+                "Memory for keys and values that its requests may have at a model, like 512M, or unlimited, which is the "
+                    + "default. More of them wait for each other.", valueName: "size|unlimited"))
+        var kvMemory: String?
 
         var isEmpty: Bool {
-            uid == nil && disk == nil && memory == nil && weight == nil && priority == nil && maxRequests == nil
+            uid == nil && disk == nil && memory == nil && kvMemory == nil && weight == nil && priority == nil
+                && maxRequests == nil
                 && queue == nil && tokensPerMinute == nil
                 && model.isEmpty && router == nil
         }
@@ -83,7 +89,7 @@ struct TenantCommand: ParsableCommand {
             }
             for name in model { try Name.check(name) }
             try check("--uid", Self.number("--uid", uid, unset: "none"), TenantLimits.uids)
-            _ = try (Self.size("--disk", disk), Self.size("--memory", memory))
+            _ = try (Self.size("--disk", disk), Self.size("--memory", memory), Self.size("--kv-memory", kvMemory))
         }
 
         private static func size(_ option: String, _ text: String?) throws -> Int? {
@@ -121,6 +127,9 @@ struct TenantCommand: ParsableCommand {
             if let uid { members["uid"] = try Self.number("--uid", uid, unset: "none").map { .number($0) } ?? .null }
             if let disk { members["disk"] = try Self.size("--disk", disk).map { .number($0) } ?? .null }
             if let memory { members["memory"] = try Self.size("--memory", memory).map { .number($0) } ?? .null }
+            if let kvMemory {
+                members["kv_memory"] = try Self.size("--kv-memory", kvMemory).map { .number($0) } ?? .null
+            }
             if !model.isEmpty { members["models"] = model == ["all"] ? .null : .names(model) }
             return members
         }
@@ -218,6 +227,7 @@ struct TenantCommand: ParsableCommand {
                     ("user", limits.uid.map { "\($0)" } ?? "none"),
                     ("disk", limits.disk.map(Human.bytes) ?? "unlimited"),
                     ("memory", limits.memory.map(Human.bytes) ?? "unlimited"),
+                    ("keys and values", limits.kvMemory.map(Human.bytes) ?? "unlimited"),
                     ("sequences", "\(it.active) active, \(it.waiting) waiting"),
                 ]
                 for (name, value) in facts { write(text: name.padded(19) + value + "\n") }

@@ -137,6 +137,7 @@ public final class Sequences: Sendable {
     private func run(_ ask: Ask, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var spec = spec
         spec.owner = ask.caller.number
+        spec.ownerBytes = tenants.keyValueBytes(of: ask.caller)
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: ask.asked)
         var (tries, busyTries) = (0, 0)

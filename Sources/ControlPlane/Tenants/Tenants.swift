@@ -255,6 +255,11 @@ public final class Tenants: TenantAdministration {
         return FairShare(weight: limits.weight, isBatch: limits.priority == .batch)
     }
 
+    /// Bytes of keys and values that its sequences may have at a router; 0: any number.
+    func keyValueBytes(of caller: Caller) -> UInt64 {
+        UInt64(clamping: state.withLock { $0.record(of: caller)?.limits.kvMemory } ?? 0)
+    }
+
     /// The full name of the router function that runs its sequences.
     func router(of model: String, for caller: Caller) -> String {
         guard state.withLock({ $0.record(of: caller)?.limits.router }) == .private else { return "\(model)/router" }

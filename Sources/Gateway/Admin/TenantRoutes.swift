@@ -90,6 +90,7 @@ struct TenantRoutes: Sendable {
         let rate = try limit(fields, "tokens_per_minute", TenantLimits.rates)
         let uid = try limit(fields, "uid", TenantLimits.uids)
         let disk = try limit(fields, "disk", TenantLimits.sizes)
+        let kvMemory = try limit(fields, "kv_memory", TenantLimits.sizes)
         let memory = try limit(fields, "memory", TenantLimits.sizes)
         let priority: PriorityClass? = try fields.string("priority").map { text throws(APIError) in
             try choice("priority", text)
@@ -109,6 +110,7 @@ struct TenantRoutes: Sendable {
             if let uid { limits.uid = uid.value }
             if let disk { limits.disk = disk.value }
             if let memory { limits.memory = memory.value }
+            if let kvMemory { limits.kvMemory = kvMemory.value }
         }
     }
 

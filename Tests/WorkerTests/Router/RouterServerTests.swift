@@ -387,7 +387,9 @@ struct RouterServerTests {
         #expect(bench.model.steps.count == 3 && bench.model.steps[2] > 2, "the other one's rows are in the next")
     }
 
-    @Test("An owner's requests have no more memory than it may have: they wait for each other, and kept prompts make room")
+    @Test(
+        "An owner's requests have no more memory than it may have: they wait for each other, and kept prompts make room"
+    )
     func ownersMemory() throws {
         let bench = try RouterBench(context: 512, sequences: 16)
         bench.model.bytesPerToken = 10
