@@ -82,12 +82,13 @@ final class Broker {
         if case .connection(let peer) = caller.origin { users.contains(peer.uid) } else { false }
     }
 
-    /// Connections that a user may have at once, so that there is room for others.
-    private static let mostOfOneUser = 64
+    /// Connections that a tenant's user may have at once, and all of them together, so that there is room for others.
+    private static let (mostOfOneUser, mostOfUsers) = (64, 512)
 
     /// Whether a user who is a tenant has room for one more connection.
     func hasRoom(for user: UInt32) -> Bool {
-        callers.values.count { $0.identity.uid == user } < Self.mostOfOneUser
+        let theirs = callers.values.map(\.identity.uid).filter(users.contains)
+        return theirs.count < Self.mostOfUsers && theirs.count { $0 == user } < Self.mostOfOneUser
     }
 
     private func remove(_ caller: Caller, _ request: UInt32, _ model: String) {

@@ -19,7 +19,9 @@ extension Node {
         guard !broker.users.contains(peer.uid) || broker.hasRoom(for: peer.uid) else {
             return refuse(
                 socket,
-                NodeAgentError(code: "exhausted", message: "you have as many connections already as you may have"))
+                NodeAgentError(
+                    code: "exhausted",
+                    message: "there are as many connections of tenants as may be; close one, or try again later"))
         }
         guard broker.callers.count < Self.mostCallers else {
             return refuse(

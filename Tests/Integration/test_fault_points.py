@@ -297,6 +297,8 @@ def test_an_import_that_dies_at_any_step_of_node_leaves_nothing(box, data, tmp_p
             if box.state != before:
                 for name in ("rm", "deploy")[: 1 if before is None else 2]:
                     assert box.take(name), box.said
+                # What it removes is no step of the deployment.
+                wait_for(box.settled, 5, "collection")
             with faults.armed(PAUSE, n):
                 cli = subprocess.Popen(box.command(after), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 wait_for(lambda: faults.paused or cli.poll() is not None, 10, "node pauses")

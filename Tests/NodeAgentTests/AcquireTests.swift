@@ -138,6 +138,10 @@ import Wire
             Issue.record("no links: \(event)")
             return
         }
+        // There is room for others.
+        let more = try (0..<64).map { _ in try h.connectCaller() }
+        #expect(try h.failure(more[63]).code == "exhausted")
+        #expect(try h.isSilent(more[62]))
         // It says that it lets go, and keeps its ends.
         try h.request(caller, .taken(request: 1))
         try h.request(caller, .released(links: grants.map(\.link), faulty: false))
