@@ -1,7 +1,8 @@
 """A client that means harm, for tests: idle connections, requests a byte at a time, floods of headers, malformed
 bodies. A process of its own, so that its work can be told from the daemon's; it runs until its standard input ends and then
-says what it did. RATE: malformed requests a second at most; 0: as many as are answered.
-Usage: abuse.py HOST PORT IDLE MALFORMED RATE"""
+says what it did. RATE: malformed requests a second at most; 0: as many as are answered. With AUTHORITY (a PEM file) all that is
+HTTPS, and beside it there are handshakes that stop halfway, handshakes a byte at a time, and what is no handshake at all.
+Usage: abuse.py HOST PORT IDLE MALFORMED RATE [AUTHORITY]"""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ import asyncio
 import json
 import random
 import resource
+import ssl
 import sys
 import time
 from collections import Counter
 
 LORIS, FLOODS, SENDERS = 100, 4, 8
+#: Of TLS alone.
+HALVES, DRIPS, NONSENSE = 50, 50, 4
 
 
 def bodies() -> list[bytes]:
@@ -30,14 +34,65 @@ def bodies() -> list[bytes]:
 
 
 class Abuse:
-    def __init__(self, host: str, port: int, malformed: int, rate: float):
+    def __init__(self, host: str, port: int, malformed: int, rate: float, authority: str | None = None):
         self.host, self.port, self.total, self.rate = host, port, malformed, rate
+        self.tls = ssl.create_default_context(cafile=authority) if authority else None
         self.counts: Counter[str] = Counter()
         self.bodies = bodies()
         self.left, self.begin = 0, 0.0
 
     async def open(self):
-        return await asyncio.open_connection(self.host, self.port)
+        return await asyncio.open_connection(self.host, self.port, ssl=self.tls)
+
+    def hello(self) -> bytes:
+        """How a handshake begins."""
+        outgoing = ssl.MemoryBIO()
+        handshake = self.tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+        try:
+            handshake.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return outgoing.read()
+
+    async def handshake(self, isHalf: bool):
+        """One that stops in its middle, or goes on byte by byte to its last but one."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+                self.counts["half handshakes" if isHalf else "slow handshakes"] += 1
+                hello = self.hello()[:-1]
+                if isHalf:
+                    writer.write(hello[: len(hello) // 2])
+                    await reader.read(1)
+                else:
+                    for byte in hello:
+                        writer.write(bytes([byte]))
+                        await writer.drain()
+                        await asyncio.sleep(0.5)
+                self.counts["handshakes cut off"] += isHalf
+                writer.close()
+            except OSError:
+                self.counts["handshakes cut off"] += 1
+            await asyncio.sleep(0.1)
+
+    async def nonsense(self, chance: random.Random):
+        """Plain HTTP, a handshake with wrong bytes in it, and what is neither."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+                bent = bytearray(self.hello())
+                for _ in range(4):
+                    bent[chance.randrange(len(bent))] = chance.randrange(256)
+                writer.write(chance.choice([b"GET / HTTP/1.1\r\n\r\n", bytes(bent), chance.randbytes(2000), b"A" * 100_000]))
+                await writer.drain()
+                writer.write_eof()
+                while await reader.read(65536):
+                    pass
+                writer.close()
+            except OSError:
+                pass
+            self.counts["no handshakes"] += 1
+            await asyncio.sleep(0.5)
 
     async def idle(self):
         """Opens a connection and does nothing with it; opens another when it is closed."""
@@ -81,7 +136,7 @@ class Abuse:
                 writer.close()
             except OSError:
                 self.counts["header floods"] += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1 if self.tls else 0.2)
 
     async def malformed(self, chance: random.Random):
         while self.left > 0:
@@ -111,6 +166,9 @@ class Abuse:
         self.begin, self.left = time.monotonic(), self.total
         tasks += [asyncio.create_task(self.loris(i % 2 == 0)) for i in range(LORIS)]
         tasks += [asyncio.create_task(self.flood()) for _ in range(FLOODS)]
+        if self.tls:
+            tasks += [asyncio.create_task(self.handshake(i < HALVES)) for i in range(HALVES + DRIPS)]
+            tasks += [asyncio.create_task(self.nonsense(random.Random(i))) for i in range(NONSENSE)]
         senders = [asyncio.create_task(self.malformed(random.Random(i))) for i in range(SENDERS)]
         await asyncio.gather(*senders)
         self.counts["seconds for malformed"] = round(time.monotonic() - self.begin)
@@ -125,7 +183,7 @@ def main():
     host, port, idle, malformed, rate = sys.argv[1], *map(int, sys.argv[2:6])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    asyncio.run(Abuse(host, port, malformed, rate).run(idle))
+    asyncio.run(Abuse(host, port, malformed, rate, *sys.argv[6:7]).run(idle))
 
 
 if __name__ == "__main__":

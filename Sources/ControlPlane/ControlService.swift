@@ -32,6 +32,10 @@ public protocol ControlService: Sendable {
     ///   - tenant: only this one's; nil: all.
     ///   - from: seconds since 1970; only hours that begin from then on, and (`to`) before then.
     func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow]
+    /// What was used in the hours of one day, for a backup; see `UsageStore.hours`.
+    func usageHours(from: Int64) async throws(ControlFailure) -> [UsageHour]
+    /// What was used, from a backup; see `UsageStore.merge`.
+    func restore(_ hours: [UsageHour]) async throws(ControlFailure)
     /// All that the registry knows of models and tenants, as a backup's first part.
     func backup() async -> BackupIndex
     /// Starts sequences of a model by its full name, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
@@ -116,6 +120,10 @@ public struct LocalControl: ControlService {
     public func usage(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow] {
         try await metering.rows(tenant: tenant, from: from, to: to)
     }
+    public func usageHours(from: Int64) async throws(ControlFailure) -> [UsageHour] {
+        try await metering.hours(from: from)
+    }
+    public func restore(_ hours: [UsageHour]) async throws(ControlFailure) { try await metering.restore(hours) }
     public func backup() async -> BackupIndex { await controller.backup(all.backup, all.operatorBackup) }
     public func metrics() async -> [MetricFamily] {
         var loads = sequences.loads

@@ -68,4 +68,9 @@ public protocol UsageStore: Sendable {
     func sums(
         tenant: String?, from: Int64?, to: Int64?
     ) throws(StoreError) -> [(key: UsageKey, counts: UsageCounts)]
+    /// All hours of the first day (24 hours from the first that there is) that begin at `from` or later; none: there are none.
+    func hours(from: Int64) throws(StoreError) -> [UsageHour]
+    /// Takes hours over from a backup, all or none: of an hour that is there already the greater amounts stand, so that
+    /// nothing is counted twice.
+    func merge(_ hours: [UsageHour]) throws(StoreError)
 }

@@ -119,6 +119,48 @@ public final class SQLiteUsage: UsageStore {
         }
     }
 
+    public func hours(from: Int64) throws(StoreError) -> [UsageHour] {
+        try run { db in
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT hour, tenant, model, key, requests, prompt_tokens, cached_tokens, output_tokens, expert_us, kb_ms,
+                    cold_starts FROM usage,
+                    (SELECT min(hour) AS first FROM usage WHERE hour >= ?) WHERE hour >= first AND hour < first + 86400
+                    ORDER BY hour, tenant, model, key
+                    """, arguments: [from])
+            return rows.map { row in
+                var counts = UsageCounts()
+                (counts.requests, counts.promptTokens, counts.cachedTokens) = (row[4], row[5], row[6])
+                (counts.outputTokens, counts.expertMicroseconds) = (row[7], row[8])
+                (counts.kilobyteMilliseconds, counts.coldStarts) = (row[9], row[10])
+                return UsageHour(hour: row[0], UsageKey(tenant: row[1], model: row[2], key: row[3]), counts)
+            }
+        }
+    }
+
+    public func merge(_ hours: [UsageHour]) throws(StoreError) {
+        try run { db in
+            for hour in hours {
+                try db.execute(
+                    sql: """
+                        INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                        ON CONFLICT DO UPDATE SET requests = max(requests, excluded.requests),
+                        prompt_tokens = max(prompt_tokens, excluded.prompt_tokens),
+                        cached_tokens = max(cached_tokens, excluded.cached_tokens),
+                        output_tokens = max(output_tokens, excluded.output_tokens),
+                        expert_us = max(expert_us, excluded.expert_us), kb_ms = max(kb_ms, excluded.kb_ms),
+                        cold_starts = max(cold_starts, excluded.cold_starts)
+                        """,
+                    arguments: [
+                        hour.hour, hour.tenant, hour.model, hour.key, hour.requests, hour.promptTokens,
+                        hour.cachedTokens, hour.outputTokens, hour.expertMicroseconds, hour.kilobyteMilliseconds,
+                        hour.coldStarts,
+                    ])
+            }
+        }
+    }
+
     private static func hour(_ seconds: Int64) -> Int64 { max(0, seconds) / 3600 * 3600 }
 
     private func run<T: Sendable>(_ body: (Database) throws -> T) throws(StoreError) -> T {

@@ -1,5 +1,6 @@
 // The first part of a backup: what was deployed, by names of shards. A backup is a tar file, so that people can look
-// into it: `locum-backup-DIGEST.json` first and a `shards/DIGEST` for each shard after it, all named after their bytes.
+// into it: `locum-backup-DIGEST.json` first, a `shards/DIGEST` for each shard after it, and last `usage/DIGEST.jsonl` with what
+// was used (a line for each `UsageHour`, if there was anything), all named after their bytes.
 // Ids are not in it: functions get new ones where they are restored.
 
 /// What a backup holds.
@@ -87,7 +88,7 @@ public struct BackupIndex: Codable, Sendable, Equatable {
     /// How the name of the first part begins.
     public static let prefix = "locum-backup-"
     /// Of the form described above.
-    public static let newestFormat = 1
+    public static let newestFormat = 2
     /// Longest index: some fifty models of a thousand functions.
     public static let longest = 16 << 20
 
@@ -112,6 +113,9 @@ public struct BackupIndex: Codable, Sendable, Equatable {
 
     /// The first part's name, after its own SHA-256.
     public static func entry(index digest: String) -> String { "\(prefix)\(digest).json" }
+    /// How the name of the last part begins, and the whole of it.
+    public static let usage = "usage/"
+    public static func entry(usage digest: String) -> String { "\(usage)\(digest).jsonl" }
     /// The name of a shard's part.
     public static func entry(shard digest: String) -> String { "shards/\(digest)" }
 }

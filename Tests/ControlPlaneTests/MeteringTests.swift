@@ -26,6 +26,12 @@ final class UsageInMemory: UsageStore {
     ) throws(StoreError) -> [(key: UsageKey, counts: UsageCounts)] {
         amounts.withLock { $0.filter { tenant == nil || $0.key.tenant == tenant }.map { ($0.key, $0.value) } }
     }
+
+    let restored = Mutex<[UsageHour]>([])
+    func hours(from: Int64) throws(StoreError) -> [UsageHour] {
+        amounts.withLock { amounts in amounts.map { UsageHour(hour: 0, $0.key, $0.value) }.filter { $0.hour >= from } }
+    }
+    func merge(_ hours: [UsageHour]) throws(StoreError) { restored.withLock { $0 += hours } }
 }
 
 extension Metering {
@@ -43,6 +49,28 @@ extension Metering {
     private let clock = Mutex(Duration.zero)
     private let store = UsageInMemory()
     private let a = UsageKey(tenant: "a", model: "m", key: "ka")
+
+    @Test("Of a backup only such hours are taken as a record of use can hold, all or none")
+    func restores() async throws {
+        let metering = Metering(store)
+        var counts = UsageCounts()
+        counts.requests = 3
+        let sound = UsageHour(hour: 3600, UsageKey(tenant: "a", model: "m", key: "locum-12345678"), counts)
+        try await metering.restore([sound, UsageHour(hour: 0, UsageKey(tenant: "", model: "m", key: ""), counts)])
+        #expect(store.restored.withLock { $0.count } == 2)
+        let spoils: [@Sendable (inout UsageHour) -> Void] = [
+            { $0.hour = -3600 }, { $0.hour = 3601 }, { $0.hour = 3600 * 1000 }, { $0.tenant = "A B" },
+            { $0.model = "" },
+            { $0.model = "m\u{1b}[2J" }, { $0.key = "secret" }, { $0.requests = -1 }, { $0.coldStarts = .max },
+        ]
+        for spoil in spoils {
+            var bad = sound
+            spoil(&bad)
+            let error = await #expect(throws: ControlFailure.self) { try await metering.restore([sound, bad]) }
+            #expect(error?.code == "bad_request", "\(bad)")
+        }
+        #expect(store.restored.withLock { $0.count } == 2)
+    }
     private let b = UsageKey(tenant: "b", model: "m", key: "kb")
 
     private func metering() -> Metering { Metering(store, now: { self.clock.withLock { $0 } }) }

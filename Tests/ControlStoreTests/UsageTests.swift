@@ -46,6 +46,28 @@ import Testing
         }
     }
 
+    @Test("Hours come day by day, and taken over they are what they were; taken over again they count once")
+    func hours() throws {
+        try withFolder { folder in
+            let store = SQLiteUsage(path: "\(folder)/usage.sqlite")
+            let day: Int64 = 86_400
+            try store.add([a: counts(1), b: counts(10)], now: 7200)
+            try store.add([a: counts(2)], now: 7200 + day - 3600)
+            try store.add([local: counts(5)], now: 7200 + day)
+            let first = try store.hours(from: 0)
+            #expect(first.map(\.hour) == [7200, 7200, 7200 + day - 3600])
+            #expect(first[0] == UsageHour(hour: 7200, a, counts(1)) && first[0].counts == counts(1))
+            let second = try store.hours(from: 7200 + day - 3599)
+            #expect(second == [UsageHour(hour: 7200 + day, local, counts(5))])
+            #expect(try store.hours(from: 7200 + day + 1).isEmpty)
+            let other = SQLiteUsage(path: "\(folder)/other.sqlite")
+            try other.add([a: counts(7)], now: 7200)
+            for _ in 0..<2 { try other.merge(first + second) }
+            #expect(try other.hours(from: 0) == [UsageHour(hour: 7200, a, counts(7))] + first.dropFirst())
+            #expect(try other.hours(from: 7200 + day) == second)
+        }
+    }
+
     @Test("A damaged record is set aside and a new one begun; a broken write adds nothing", arguments: [0, 2000])
     func damage(at offset: Int) throws {
         try withFolder { folder in

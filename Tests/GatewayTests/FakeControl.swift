@@ -128,6 +128,11 @@ final class FakeControl: ControlService {
         (counts.requests, counts.expertMicroseconds, counts.kilobyteMilliseconds) = (1, 2500, 1_234_567)
         return [UsageRow(UsageKey(tenant: "a", model: "m", key: "locum-12345678"), counts)]
     }
+    let hours = Mutex<[UsageHour]>([])
+    func usageHours(from: Int64) async throws(ControlFailure) -> [UsageHour] {
+        hours.withLock { $0.filter { $0.hour >= from } }
+    }
+    func restore(_ new: [UsageHour]) async throws(ControlFailure) { hours.withLock { $0 += new } }
     func metrics() async -> [MetricFamily] { [MetricFamily(.gauge, "locum_fake", "Of control.", 1)] }
     func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: []) }
     func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }

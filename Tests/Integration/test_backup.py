@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sqlite3
 import subprocess
 import tarfile
@@ -57,9 +58,11 @@ def made(tmp_path_factory):
             assert {"tales", "nano"} <= set(report["models"]) <= {"tales", "nano", "guest"}
             with tarfile.open(report["file"]) as tar:
                 names = tar.getnames()
-                assert names[0].startswith("locum-backup-") and len(names) == report["shards"] + 1
+                assert names[0].startswith("locum-backup-") and len(names) == report["shards"] + 2
+                assert names[-1].startswith("usage/") and names[-1].endswith(".jsonl")
                 for name in names[1:]:
-                    assert hashlib.sha256(tar.extractfile(name).read()).hexdigest() == name.removeprefix("shards/")
+                    digest = name.removeprefix("shards/").removeprefix("usage/").removesuffix(".jsonl")
+                    assert hashlib.sha256(tar.extractfile(name).read()).hexdigest() == digest
         with pytest.raises(Failed) as failure:
             daemon.run("backup", reports[0]["file"])
         assert "is there already" in failure.value.err
@@ -87,6 +90,62 @@ def test_a_backup_restored_into_an_empty_folder_answers_alike(made, data):
         assert digests(daemon, "nano") != shards["nano"]
         daemon.run("restore", str(file), "nano")
         assert digests(daemon, "nano") == shards["nano"] and answers(daemon) == right
+
+
+def test_what_was_used_comes_back_and_counts_once(tmp_path):
+    def used(daemon: Daemon) -> dict:
+        return {(row["tenant"], row["model"], row["key"]): row for row in daemon.json("usage")}
+
+    file = tmp_path / "backup.tar"
+    with Daemon(tmp_path / "first", "--threads", "2", "--idle-timeout", "60s") as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", *GROUPS)
+        assert daemon.ask("hello", "nano")[0] == 200
+        ended = threading.Event()
+
+        def ask():
+            while not ended.is_set():
+                assert daemon.ask("hello", "nano")[0] == 200
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        before = used(daemon)
+        try:
+            daemon.run("backup", str(file))
+        finally:
+            ended.set()
+            thread.join()
+        after = used(daemon)
+        # Into the same box: nothing is lost of what came since, and nothing counts twice.
+        for _ in range(2):
+            daemon.run("restore", str(file), "nano", "--usage")
+        again = used(daemon)[("", "nano", "")]
+        assert all(again[name] == value for name, value in after[("", "nano", "")].items() if name != "mb_seconds")
+    with Daemon(tmp_path / "second", "--threads", "2") as daemon:
+        assert "what was used, see --usage" in daemon.run("restore", str(file))
+        assert used(daemon) == {}
+        for _ in range(2):
+            # Two when an hour ended meanwhile.
+            assert re.search("restored what was used: [12] row", daemon.run("restore", str(file), "--usage"))
+        row, first, last = (found[("", "nano", "")] for found in (used(daemon), before, after))
+        for name in ("requests", "prompt_tokens", "output_tokens", "expert_ms", "mb_seconds"):
+            assert first[name] <= row[name] <= last[name] and row[name] > 0, (name, first, row, last)
+        # What is there then is added to.
+        assert daemon.ask("hello", "nano")[0] == 200
+        assert used(daemon)[("", "nano", "")]["requests"] == row["requests"] + 1
+
+
+def test_damaged_usage_is_refused_and_nothing_of_it_taken(made, data, tmp_path):
+    file, _, _ = made
+    bad = tmp_path / "bad.tar"
+    with tarfile.open(file) as tar:
+        at = tar.getmember(tar.getnames()[-1]).offset_data
+    whole = file.read_bytes()
+    bad.write_bytes(whole[: at + 20] + bytes([whole[at + 20] ^ 1]) + whole[at + 21 :])
+    with Daemon(data) as daemon:
+        with pytest.raises(Failed) as failure:
+            daemon.run("restore", str(bad), "--usage")
+        assert "what was used does not have the bytes of its name" in failure.value.err
+        assert daemon.json("usage") == [] and daemon.json("list") == []
 
 
 @pytest.mark.parametrize("damage", ["shard", "list", "cut"])

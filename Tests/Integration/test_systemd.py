@@ -75,10 +75,24 @@ def test_units_are_well_formed(tmp_path):
     for unit in UNITS.iterdir():
         text = re.sub(r"^ExecStart=/usr/lib/locum/", f"ExecStart={BIN}/", unit.read_text(), flags=re.M)
         (tmp_path / unit.name).write_text(text)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.iterdir())], capture_output=True, text=True,
-        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+    units = list(map(str, tmp_path.iterdir()))
+
+    def verify() -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True,
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+
+    done = verify()
     assert done.returncode == 0 and not done.stderr, done.stderr
+    # With the drop-in that is for whoever wants it; what is wrong in one would be said.
+    folder = tmp_path / "locum-control.service.d"
+    folder.mkdir()
+    dropin = (ROOT / "Deploy/dropins/tls-credentials.conf").read_text()
+    (folder / "tls.conf").write_text(dropin)
+    done = verify()
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    (folder / "tls.conf").write_text(dropin + "LoadCredentials=x\n")
+    assert "LoadCredentials" in verify().stderr
 
 
 def test_every_right_of_a_unit_and_every_one_withheld_has_its_reason():

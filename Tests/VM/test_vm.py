@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from daemon import BIN, ROOT, TALES
 from machine import CommandFailed, Machine
 
@@ -140,6 +141,38 @@ def test_an_upgrade_lets_answers_finish_and_keeps_models(machine):
         assert machine.run(f"systemctl is-active {service}").strip() == "active", machine.run(f"journalctl -u {service}")
     wait_for_answer(machine, machine.text)
     print(machine.run("journalctl -u locum-control -o cat | tail -5"))
+
+
+def test_the_journal_shows_what_was_done_for_a_request(machine):
+    machine.run("locum evict --all")
+    body = json.dumps({"model": "tales-moe", "prompt": "Once", "max_tokens": 2})
+    machine.run(
+        "curl -sSf --retry 20 --retry-connrefused -H 'Content-Type: application/json' -H 'X-Request-Id: order-66' "
+        f"-d '{body}' http://127.0.0.1:8420/v1/completions")
+    said = {}
+    for unit in ("locum-control", "locum-node"):
+        said[unit] = machine.run(f"journalctl --no-pager -o cat -u {unit} LOCUM_REQUEST=order-66")
+        assert "tales-moe/router" in said[unit] and "tales-moe/L" in said[unit], said
+    assert "starts" in said["locum-control"] and "ready after" in said["locum-node"], said
+    assert "tales-moe/router" in machine.run("locum logs order-66")
+
+
+def test_the_key_of_https_can_be_a_credential(machine, tmp_path):
+    """Its file is root's alone, and control, which is not root, serves with it."""
+    authority = Authority(tmp_path)
+    certificate, key = (text.decode() for text in authority.issue("localhost"))
+    folder = "/etc/systemd/system/locum-control.service.d"
+    for path, text in [("/root/authority.pem", authority.path.read_text()), ("/etc/locum/tls/certificate.pem", certificate),
+                       ("/etc/locum/tls/key.pem", key)]:
+        machine.run(f"install -D -m 600 /dev/stdin {path} <<'END'\n{text}END")
+    machine.run(
+        f"install -D -m 644 /usr/share/locum/systemd/tls-credentials.conf {folder}/tls.conf && systemctl daemon-reload "
+        "&& systemctl restart locum-control")
+    ask = "curl -sS --retry 20 --retry-connrefused --cacert /root/authority.pem https://localhost:8420/health"
+    assert "ok" in machine.run(ask), machine.run("journalctl -u locum-control | tail")
+    assert "HTTPS port" in machine.run("curl -sS http://localhost:8420/health")
+    machine.run(f"rm -r {folder} /etc/locum/tls /root/authority.pem && systemctl daemon-reload && systemctl restart locum-control")
+    wait_for_answer(machine, machine.text)
 
 
 # An emulated processor takes some 20 s for this model.

@@ -9,7 +9,7 @@ import FunctionModel
 
 struct Backup: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write all models to one file, while Locum runs.",
+        abstract: "Write all models, tenants, keys and what was used to one file, while Locum runs.",
         discussion: """
             FILE is a tar file: `tar tf FILE` lists it. Every shard is hashed as it is copied. FILE appears only when
             it is whole, and one that is there is not replaced.
@@ -46,7 +46,9 @@ struct Backup: ParsableCommand {
             let index = try daemon.client.get("/admin/backup", as: BackupIndex.self)
             do {
                 let writer = try BackupWriter(file)
-                let (shards, bytes) = try writer.write(index, from: daemon.folder + "/shards")
+                let (shards, bytes) = try writer.write(index, from: daemon.folder + "/shards") {
+                    try daemon.client.get("/admin/usage/hours?from=\($0)", as: [UsageHour].self)
+                }
                 return Report(file: file, models: index.models.map(\.name), shards: shards, bytes: bytes)
             } catch let gone as BackupWriter.ShardGone {
                 // Nothing changed, and yet it is not there.

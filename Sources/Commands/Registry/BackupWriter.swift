@@ -41,9 +41,13 @@ final class BackupWriter {
         unlink(partial)
     }
 
-    /// - Parameter folder: where the shards lie.
+    /// - Parameters:
+    ///   - folder: where the shards lie.
+    ///   - usage: what was used in hours from this second since 1970 on, some of them; empty: in none.
     /// - Returns: how many shards, and the file's bytes.
-    func write(_ index: BackupIndex, from folder: String) throws -> (shards: Int, bytes: Int) {
+    func write(
+        _ index: BackupIndex, from folder: String, usage: (Int64) throws -> [UsageHour]
+    ) throws -> (shards: Int, bytes: Int) {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let json = Array(try encoder.encode(index))
@@ -60,12 +64,39 @@ final class BackupWriter {
             progress.show("shards", UInt64(done), UInt64(shards.count))
             try copy(digest, folder)
         }
+        try put(usage)
         // Two empty blocks end a tar file.
         try put([UInt8](repeating: 0, count: 2 * TarHeader.block))
         try check(fsync(file.raw), "write \(partial) to disk")
         try check(rename(partial, target), "rename \(partial) to \(target)")
         try syncFolder()
         return (shards.count, written)
+    }
+
+    /// Its length and its name are known only when all of it is written: the header comes last.
+    private func put(_ usage: (Int64) throws -> [UsageHour]) throws {
+        let begin = written
+        var hours = try usage(0)
+        guard !hours.isEmpty else { return }
+        try put([UInt8](repeating: 0, count: TarHeader.block))
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        var hash = SHA256()
+        while let last = hours.last {
+            var lines: [UInt8] = []
+            for hour in hours { lines += Array(try encoder.encode(hour)) + [10] }
+            hash.update(data: lines)
+            try put(lines)
+            hours = try usage(last.hour + 1)
+        }
+        let digest = Hexadecimal.text(Array(hash.finalize()))
+        let header = TarHeader.bytes(
+            name: BackupIndex.entry(usage: digest), size: written - begin - TarHeader.block)
+        let count = header.withUnsafeBytes { pwrite(file.raw, $0.baseAddress, $0.count, off_t(begin)) }
+        guard try check(count, "write \(partial)") == header.count else {
+            throw SyscallError(stage: "write \(partial)", errno: ENOSPC)
+        }
+        try pad()
     }
 
     private func copy(_ digest: String, _ folder: String) throws {

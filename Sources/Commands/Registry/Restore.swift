@@ -15,18 +15,22 @@ struct Restore: ParsableCommand {
         discussion: """
             A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
             there already are not written again. With --tenants the same is done with tenants and the operator's keys: what
-            was revoked since is valid again. Models of tenants that are not here come with --tenants alone.
+            was revoked since is valid again. Models of tenants that are not here come with --tenants alone. With --usage
+            what was used comes back; of an hour that is known here, too, the greater amounts stand, so that nothing counts
+            twice.
             """)
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String
     @Argument(help: "Names of models; default: all that are in it.") var models: [String] = []
     @Flag(help: "Also the tenants that are in it with their keys, and the operator's keys.") var tenants = false
+    @Flag(help: "Also what was used, by tenant, model and key.") var usage = false
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
         try reporting {
             let descriptor = try open()
             let index = try Self.index(of: file, descriptor)
+            let used = try BackupUsage(of: file, descriptor)
             for name in models where !index.models.contains(where: { $0.name == name }) {
                 throw ControlError(
                     kind: .notFound, code: "not_found",
@@ -47,6 +51,7 @@ struct Restore: ParsableCommand {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
                 }
             }
+            if usage, let used { try restore(used) }
             if json { return write(text: "[\(results.joined(separator: ","))]\n") }
             let left = [
                 Self.count(index.tenants, "tenant", "tenants"),
@@ -55,6 +60,7 @@ struct Restore: ParsableCommand {
             if !tenants, !left.isEmpty {
                 write(text: "left in the backup: \(left.joined(separator: ", ")), see --tenants\n")
             }
+            if !usage, used != nil { write(text: "left in the backup: what was used, see --usage\n") }
         }
     }
 
@@ -96,6 +102,18 @@ struct Restore: ParsableCommand {
         }
     }
 
+    private func restore(_ used: BackupUsage) throws {
+        var count = 0
+        try used.each(Self.hoursAtOnce) { hours in
+            _ = try daemon.client.request("PUT", "/admin/usage/hours", body: JSONEncoder().encode(["hours": hours]))
+            count += hours.count
+        }
+        if !json { write(text: "restored what was used: \(count) \(count == 1 ? "row" : "rows") of an hour each\n") }
+    }
+
+    /// A request's body is far below what control takes.
+    private static let hoursAtOnce = 1000
+
     private func open() throws -> Descriptor {
         let descriptor = Descriptor(
             owning: try check(Glibc.open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK), "open \(file)"))
@@ -118,14 +136,14 @@ struct Restore: ParsableCommand {
 
     /// The list of models; shards are looked at where they are restored.
     private static func index(of file: String, _ descriptor: Descriptor) throws -> BackupIndex {
-        guard let header = TarHeader.read(try bytes(descriptor, at: 0, TarHeader.block)),
+        guard let header = TarHeader.read(try BackupUsage.bytes(descriptor, at: 0, TarHeader.block)),
             header.name.hasPrefix(BackupIndex.prefix)
         else { throw BackupWriter.Failure(description: "\(file) is no backup of Locum, or its beginning is damaged") }
         guard header.size <= BackupIndex.longest else {
             throw BackupWriter.Failure(description: "\(file) is damaged: a list of models of \(header.size) bytes")
         }
         struct Format: Decodable { let format: Int }
-        let json = Data(try bytes(descriptor, at: TarHeader.block, header.size))
+        let json = Data(try BackupUsage.bytes(descriptor, at: TarHeader.block, header.size))
         guard header.name == BackupIndex.entry(index: Hexadecimal.text(Array(SHA256.hash(data: json)))) else {
             throw BackupWriter.Failure(
                 description:
@@ -142,20 +160,5 @@ struct Restore: ParsableCommand {
             throw BackupWriter.Failure(description: "\(file) is damaged: its list of models cannot be read")
         }
         return index
-    }
-
-    private static func bytes(_ descriptor: Descriptor, at offset: Int, _ count: Int) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: count)
-        var done = 0
-        while done < count {
-            let got = try bytes.withUnsafeMutableBytes {
-                try check(
-                    pread(descriptor.raw, $0.baseAddress.map { $0 + done }, count - done, off_t(offset + done)),
-                    "read the backup")
-            }
-            if got == 0 { return Array(bytes[..<done]) }
-            done += got
-        }
-        return bytes
     }
 }

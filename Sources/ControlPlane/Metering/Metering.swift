@@ -222,14 +222,48 @@ public final class Metering: Sendable {
     /// - Throws: `ControlFailure` with a store's code.
     func rows(tenant: String?, from: Int64?, to: Int64?) async throws(ControlFailure) -> [UsageRow] {
         if state.withLock({ $0.window != nil }) { _ = look(await memory(true), mayEnd: false) }
-        let result: Result<[UsageRow], StoreError> = await OwnThread.run {
+        return try await stored { store throws(StoreError) in
+            try store.sums(tenant: tenant, from: from, to: to).map { UsageRow($0.key, $0.counts) }
+        }
+    }
+
+    /// For a backup; see `UsageStore.hours`.
+    /// - Throws: `ControlFailure` with a store's code.
+    func hours(from: Int64) async throws(ControlFailure) -> [UsageHour] {
+        try await stored { store throws(StoreError) in try store.hours(from: from) }
+    }
+
+    /// From a backup; see `UsageStore.merge`.
+    /// - Throws: `ControlFailure` `bad_request` for what no record of use holds, or a store's code.
+    func restore(_ hours: [UsageHour]) async throws(ControlFailure) {
+        let latest = date() + 86_400
+        if let wrong = hours.firstIndex(where: { !Self.canBe($0, latest) }) {
+            throw ControlFailure(
+                code: "bad_request", message: "hour \(wrong) of \(hours.count) is none that a record of use holds")
+        }
+        try await stored { store throws(StoreError) in try store.merge(hours) }
+    }
+
+    /// An amount beyond this is a lie, and sums of many such could not be added up.
+    private static let mostOfAnHour: Int64 = 1 << 50
+
+    private static func canBe(_ hour: UsageHour, _ latest: Int64) -> Bool {
+        (0...latest).contains(hour.hour) && hour.hour % 3600 == 0
+            && (hour.tenant.isEmpty || ModelName.isValid(hour.tenant)) && ModelName.isValid(hour.model)
+            && (hour.key.isEmpty || AccessKey.isID(hour.key))
+            && [
+                hour.requests, hour.promptTokens, hour.cachedTokens, hour.outputTokens, hour.expertMicroseconds,
+                hour.kilobyteMilliseconds, hour.coldStarts,
+            ].allSatisfy { (0...mostOfAnHour).contains($0) }
+    }
+
+    /// Work on the record of use, off Swift's pool, when what has gathered is in it.
+    private func stored<T: Sendable>(
+        _ body: @escaping @Sendable (any UsageStore) throws(StoreError) -> T
+    ) async throws(ControlFailure) -> T {
+        let result: Result<T, StoreError> = await OwnThread.run {
             self.write()
-            do throws(StoreError) {
-                let sums = try self.store.sums(tenant: tenant, from: from, to: to)
-                return .success(sums.map { UsageRow($0.key, $0.counts) })
-            } catch {
-                return .failure(error)
-            }
+            do throws(StoreError) { return .success(try body(self.store)) } catch { return .failure(error) }
         }
         do throws(StoreError) { return try result.get() } catch {
             throw ControlFailure(code: error.code, message: error.message)

@@ -32,27 +32,63 @@ struct AdminRoutes: Sendable {
             "/admin/usage",
             [
                 .get: { request, _ in
-                    let query = request.uri.queryParameters
-                    func seconds(_ name: Substring) throws(APIError) -> Int64? {
-                        guard let text = query[name] else { return nil }
-                        guard let value = Int64(text), value >= 0 else {
-                            throw .badParameter(
-                                String(name), "'\(name)' is '\(text.prefix(100))', it must be seconds since 1970")
-                        }
-                        return value
-                    }
-                    return try Self.json(
+                    try Self.json(
                         await control.usage(
-                            tenant: query["tenant"].map(String.init), from: seconds("from"), to: seconds("to")))
+                            tenant: request.uri.queryParameters["tenant"].map(String.init),
+                            from: Self.seconds("from", request), to: Self.seconds("to", request)))
                 }
+            ])
+        router.route(
+            "/admin/usage/hours",
+            [
+                .get: { request, _ in try Self.json(await control.usageHours(from: Self.seconds("from", request) ?? 0))
+                },
+                .put: { request, context in
+                    let hours = try RequestFields(await request.jsonBody(context)).objects("hours") ?? []
+                    try await control.restore(hours.map { hour throws(APIError) in try UsageHour(hour) })
+                    return try Self.json(["restored": hours.count])
+                },
             ])
         router.route("/admin/backup", [.get: { _, _ in try Self.json(await control.backup()) }])
         router.route("/admin/verify", [.post: { _, _ in try Self.json(await control.verify()) }])
+    }
+
+    private static func seconds(_ name: Substring, _ request: Request) throws(APIError) -> Int64? {
+        guard let text = request.uri.queryParameters[name] else { return nil }
+        guard let value = Int64(text), value >= 0 else {
+            throw .badParameter(String(name), "'\(name)' is '\(text.prefix(100))', it must be seconds since 1970")
+        }
+        return value
     }
 
     static func json(_ value: some Encodable) throws -> Response {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return .json(text: String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+}
+
+extension UsageHour {
+    /// As `locum restore` sends it.
+    fileprivate init(_ fields: RequestFields) throws(APIError) {
+        func text(_ key: CodingKeys) throws(APIError) -> String {
+            guard let text = try fields.string(key.rawValue) else { throw fields.wrong(key.rawValue, "a string") }
+            return text
+        }
+        func number(_ key: CodingKeys) throws(APIError) -> Int64 {
+            guard let number = try fields.integer(key.rawValue, in: 0...Int64.max) else {
+                throw fields.wrong(key.rawValue, "an integer")
+            }
+            return number
+        }
+        var counts = UsageCounts()
+        (counts.requests, counts.promptTokens) = (try number(.requests), try number(.promptTokens))
+        (counts.cachedTokens, counts.outputTokens) = (try number(.cachedTokens), try number(.outputTokens))
+        counts.expertMicroseconds = try number(.expertMicroseconds)
+        counts.kilobyteMilliseconds = try number(.kilobyteMilliseconds)
+        counts.coldStarts = try number(.coldStarts)
+        self.init(
+            hour: try number(.hour), UsageKey(tenant: try text(.tenant), model: try text(.model), key: try text(.key)),
+            counts)
     }
 }

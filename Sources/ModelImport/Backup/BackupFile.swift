@@ -113,6 +113,8 @@ struct BackupFile {
             let bytes = try file.bytes(at: at, count: TarHeader.block, what: "a header")
             // An empty block ends the file.
             if bytes.allSatisfy({ $0 == 0 }) { return places }
+            // Behind the shards; it is no model's.
+            if TarHeader.read(bytes)?.name.hasPrefix(BackupIndex.usage) == true { return places }
             guard let header = TarHeader.read(bytes), header.name.hasPrefix("shards/"), places.count < Self.mostShards
             else { throw Self.bad(file, "the header at byte \(at) is damaged") }
             let begin = at + TarHeader.block
