@@ -95,6 +95,28 @@ public final class InvokeConnection {
         try? Seqpacket.send(socket.raw, InvokeRequest.released(links: links, faulty: faulty).frame)
     }
 
+    /// Removes a model and returns when it is gone.
+    /// - Throws: `InvokeError`.
+    public func remove(_ model: String) throws(InvokeError) {
+        let request = take()
+        do {
+            try Seqpacket.send(socket.raw, InvokeRequest.remove(request: request, model: model).frame)
+            while let packet = try Seqpacket.receive(socket.raw) {
+                switch try InvokeEvent(frame: packet.bytes) {
+                case .removed(request): return
+                case .failed(0, let code, let text), .failed(request, let code, let text):
+                    throw InvokeError(code: code, message: text)
+                default: try note(packet)
+                }
+            }
+        } catch let error as InvokeError {
+            throw error
+        } catch {
+            throw broken("\(error)")
+        }
+        throw broken("node closed it")
+    }
+
     /// Takes the list of revoked links.
     public func takeRevoked() -> [UInt64] {
         defer { revoked = [] }

@@ -18,6 +18,24 @@ public struct ChatMessage: Sendable, Hashable {
     }
 }
 
+/// A plain value that a caller gives a template.
+public enum TemplateValue: Sendable, Hashable {
+    case none
+    case boolean(Bool)
+    case integer(Int)
+    /// Where the template writes it, it is the user's text.
+    case text(String)
+
+    var value: Value {
+        switch self {
+        case .none: .none
+        case .boolean(let value): .boolean(value)
+        case .integer(let value): .integer(value)
+        case .text(let text): .text(MarkedText(Array(text.utf8), isUserContent: true))
+        }
+    }
+}
+
 /// A stretch of a rendered prompt, not empty; neighbours differ in origin.
 public struct Segment: Sendable, Hashable {
     /// UTF-8.

@@ -31,6 +31,9 @@ public struct Template {
         program = try Program(decoding: blob)
     }
 
+    /// Names whose values are not a caller's to choose.
+    public static let ownNames: Set<String> = ["messages", "add_generation_prompt", "bos_token", "eos_token"]
+
     /// Lays out a conversation.
     ///
     /// What a template takes from a message, in whatever way, comes out marked as the user's. The one exception
@@ -38,16 +41,18 @@ public struct Template {
     /// - Parameters:
     ///   - addGenerationPrompt: whether the prompt ends where the assistant's answer begins.
     ///   - bosToken: what `bos_token` stands for; undefined when nil. The same for `eosToken`.
+    ///   - settings: what else the template may ask for by name, such as `enable_thinking`; of several of a name the last,
+    ///     and none of `ownNames`.
     /// - Returns: the prompt in segments, neighbours of different origin.
     /// - Throws: `template_raised` with the template's own message, `template_failed`, `template_limit`.
     public func render(
         messages: [ChatMessage], addGenerationPrompt: Bool, bosToken: String? = nil, eosToken: String? = nil,
-        limits: RenderLimits = RenderLimits()
+        settings: [(name: String, value: TemplateValue)] = [], limits: RenderLimits = RenderLimits()
     ) throws(TemplateError) -> [Segment] {
-        var variables: [String: Value] = [
-            "messages": .list(messages.map(Value.message), depth: 1),
-            "add_generation_prompt": .boolean(addGenerationPrompt),
-        ]
+        var variables: [String: Value] = [:]
+        for (name, value) in settings where !Self.ownNames.contains(name) { variables[name] = value.value }
+        variables["messages"] = .list(messages.map(Value.message), depth: 1)
+        variables["add_generation_prompt"] = .boolean(addGenerationPrompt)
         if let bosToken { variables["bos_token"] = .text(MarkedText(bosToken)) }
         if let eosToken { variables["eos_token"] = .text(MarkedText(eosToken)) }
         var machine = Machine(program: program, variables: variables, limits: limits)

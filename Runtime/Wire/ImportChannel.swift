@@ -91,6 +91,8 @@ public enum ImportCommand: WireMessage, Equatable {
 /// Import to node.
 public enum ImportEvent: WireMessage, Equatable {
     case progress(stage: String, done: UInt64, total: UInt64)
+    /// What it will make, before the first shard: the manifest (JSON) in parts as below.
+    case plan(part: [UInt8], last: Bool)
     /// Is a shard of this SHA-256 (32 bytes) stored? If so, it becomes shard `index` of the deployment.
     case has(index: UInt32, digest: [UInt8])
     /// A file for shard `index`, please.
@@ -111,6 +113,7 @@ public enum ImportEvent: WireMessage, Equatable {
         case .finish(let index, let digest, let length):
             w.byte(4); w.integer(index); w.blob(digest); w.integer(length)
         case .manifest(let part, let last): w.byte(5); w.blob(part); w.flag(last)
+        case .plan(let part, let last): w.byte(7); w.blob(part); w.flag(last)
         case .failed(let code, let message): w.byte(6); w.string(code); w.string(message)
         }
     }
@@ -123,6 +126,7 @@ public enum ImportEvent: WireMessage, Equatable {
         case 4: self = .finish(index: try r.integer(), digest: try r.blob(), length: try r.integer())
         case 5: self = .manifest(part: try r.blob(), last: try r.flag())
         case 6: self = .failed(code: try r.string(), message: try r.string())
+        case 7: self = .plan(part: try r.blob(), last: try r.flag())
         case let tag: throw r.failure("unknown import event \(tag)")
         }
     }

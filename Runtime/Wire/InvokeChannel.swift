@@ -42,6 +42,8 @@ public enum InvokeRequest: WireMessage, Equatable {
     /// CLI: import a model. Source descriptors travel beside it, in the order of `files`, in several
     /// messages of at most 253 (each with the same fields but its own part of `files`, `more` true but in the last).
     case deploy(DeployOptions, files: [String], more: Bool)
+    /// CLI: remove a model. Answered by `removed` or `failed`.
+    case remove(request: UInt32, model: String)
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -65,6 +67,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case .spare(let bytes): w.byte(17); w.integer(bytes)
         case .deploy(let options, let files, let more):
             w.byte(8); options.encode(into: &w); w.list(files) { $0.string($1) }; w.flag(more)
+        case .remove(let request, let model): w.byte(18); w.integer(request); w.string(model)
         }
     }
 
@@ -88,6 +91,7 @@ public enum InvokeRequest: WireMessage, Equatable {
         case 15: self = .prefetch(callees: try r.integers())
         case 16: self = .kept
         case 17: self = .spare(bytes: try r.integer())
+        case 18: self = .remove(request: try r.integer(), model: try r.string())
         case let tag: throw r.failure("unknown request \(tag)")
         }
     }
@@ -122,6 +126,8 @@ public enum InvokeEvent: WireMessage, Equatable {
     case planned(part: [UInt8], last: Bool)
     /// CLI: it is done; a JSON object for the person (`name`, `revision`, `functions`, `shards_written`, …).
     case deployed(json: String)
+    /// CLI: the model is removed.
+    case removed(request: UInt32)
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -140,6 +146,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case .deploying(let stage, let done, let total):
             w.byte(6); w.string(stage); w.integer(done); w.integer(total)
         case .deployed(let json): w.byte(7); w.string(json)
+        case .removed(let request): w.byte(13); w.integer(request)
         }
     }
 
@@ -159,6 +166,7 @@ public enum InvokeEvent: WireMessage, Equatable {
         case 10: self = .hints(on: try r.flag())
         case 11: self = .planned(part: try r.blob(), last: try r.flag())
         case 12: self = .reclaim(bytes: try r.integer())
+        case 13: self = .removed(request: try r.integer())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -20,10 +20,18 @@ public enum NodeCommand: WireMessage, Equatable {
     /// The digests that the registry refers to, in parts; after `last`, node removes all others (unless a
     /// deployment is under way: then when it ends).
     case retain(digests: [[UInt8]], last: Bool)
-    /// May a deployment of this name start, and is the name in use (probe)? Answer to `deploying`.
-    case mayDeploy(deployment: UInt32, probe: Bool)
+    /// The deployment may start. `probe`: its name is in use. `sealed`: whoever deploys is neither told of shards that are
+    /// stored nor given them; it writes all of them. `room`: bytes that they may have together. Answer to `deploying`.
+    case mayDeploy(deployment: UInt32, probe: Bool, sealed: Bool, room: UInt64)
+    /// Answer to `planned`: what it will make may be written.
+    case mayWrite(deployment: UInt32)
     /// Hash the stored shard again. Answered by `verified`.
     case verify(request: UInt32, digest: [UInt8])
+    /// Users (uids) who may connect to invoke.sock, for whom control decides each request; of `changed` what they may do
+    /// has changed: their connections end, and the instances that they were linked to.
+    case users([UInt32], changed: [UInt32])
+    /// Answer to `removing`: it is done.
+    case removed(request: UInt32)
 
     public func encode(into w: inout WireWriter) {
         switch self {
@@ -37,8 +45,12 @@ public enum NodeCommand: WireMessage, Equatable {
         case .rejected(let deployment, let code, let message):
             w.byte(7); w.integer(deployment); w.string(code); w.string(message)
         case .retain(let digests, let last): w.byte(8); w.list(digests) { $0.blob($1) }; w.flag(last)
-        case .mayDeploy(let deployment, let probe): w.byte(9); w.integer(deployment); w.flag(probe)
+        case .mayDeploy(let deployment, let probe, let sealed, let room):
+            w.byte(9); w.integer(deployment); w.flag(probe); w.flag(sealed); w.integer(room)
         case .verify(let request, let digest): w.byte(10); w.integer(request); w.blob(digest)
+        case .users(let users, let changed): w.byte(11); w.integers(users); w.integers(changed)
+        case .removed(let request): w.byte(12); w.integer(request)
+        case .mayWrite(let deployment): w.byte(13); w.integer(deployment)
         }
     }
 
@@ -54,8 +66,13 @@ public enum NodeCommand: WireMessage, Equatable {
         case 8:
             self = .retain(
                 digests: try r.list(minimum: 4) { r throws(WireError) in try r.blob() }, last: try r.flag())
-        case 9: self = .mayDeploy(deployment: try r.integer(), probe: try r.flag())
+        case 9:
+            self = .mayDeploy(
+                deployment: try r.integer(), probe: try r.flag(), sealed: try r.flag(), room: try r.integer())
         case 10: self = .verify(request: try r.integer(), digest: try r.blob())
+        case 11: self = .users(try r.integers(), changed: try r.integers())
+        case 12: self = .removed(request: try r.integer())
+        case 13: self = .mayWrite(deployment: try r.integer())
         case let tag: throw r.failure("unknown command \(tag)")
         }
     }
@@ -76,8 +93,13 @@ public enum NodeEvent: WireMessage, Equatable {
     case usage(request: UInt32, [InstanceUsage])
     /// A CLI asks to deploy. Answered by `mayDeploy` or `rejected`.
     case deploying(deployment: UInt32, peer: UInt32, DeployOptions)
-    /// An import ended well: manifest and the digest and length of each shard, in order of index.
-    case imported(deployment: UInt32, manifest: [UInt8], digests: [[UInt8]], written: UInt32)
+    /// What an import will make, before it writes the first shard: the manifest. Answered by `mayWrite` or `rejected`.
+    case planned(deployment: UInt32, manifest: [UInt8])
+    /// An import ended well: the manifest, and the digest of each shard in order of index; how many were written, and what
+    /// all have together (0 in a dry run).
+    case imported(deployment: UInt32, manifest: [UInt8], digests: [[UInt8]], written: UInt32, bytes: UInt64)
+    /// A caller asks to remove a model. Answered by `removed` or `denied`.
+    case removing(request: UInt32, peer: UInt32, model: String)
     case verified(request: UInt32, intact: Bool, message: String)
     /// Sent before each `usage`: how many functions node has linked from live instances without asking control,
     /// since the session began.
@@ -105,8 +127,12 @@ public enum NodeEvent: WireMessage, Equatable {
         case .usage(let request, let usage): w.byte(5); w.integer(request); w.messages(usage)
         case .deploying(let deployment, let peer, let options):
             w.byte(6); w.integer(deployment); w.integer(peer); options.encode(into: &w)
-        case .imported(let deployment, let manifest, let digests, let written):
+        case .imported(let deployment, let manifest, let digests, let written, let bytes):
             w.byte(7); w.integer(deployment); w.blob(manifest); w.list(digests) { $0.blob($1) }; w.integer(written)
+            w.integer(bytes)
+        case .planned(let deployment, let manifest): w.byte(14); w.integer(deployment); w.blob(manifest)
+        case .removing(let request, let peer, let model):
+            w.byte(15); w.integer(request); w.integer(peer); w.string(model)
         case .verified(let request, let intact, let message):
             w.byte(8); w.integer(request); w.flag(intact); w.string(message)
         case .warm(let acquisitions): w.byte(9); w.integer(acquisitions)
@@ -135,13 +161,16 @@ public enum NodeEvent: WireMessage, Equatable {
         case 7:
             self = .imported(
                 deployment: try r.integer(), manifest: try r.blob(),
-                digests: try r.list(minimum: 4) { r throws(WireError) in try r.blob() }, written: try r.integer())
+                digests: try r.list(minimum: 4) { r throws(WireError) in try r.blob() }, written: try r.integer(),
+                bytes: try r.integer())
         case 8: self = .verified(request: try r.integer(), intact: try r.flag(), message: try r.string())
         case 9: self = .warm(acquisitions: try r.integer())
         case 10: self = .memory(try MemoryUsage(from: &r))
         case 11: self = .predictions(try r.messages())
         case 12: self = .superfluous(instances: try r.integers())
         case 13: self = .faulty(instance: try r.integer())
+        case 14: self = .planned(deployment: try r.integer(), manifest: try r.blob())
+        case 15: self = .removing(request: try r.integer(), peer: try r.integer(), model: try r.string())
         case let tag: throw r.failure("unknown event \(tag)")
         }
     }

@@ -100,19 +100,58 @@ public struct ChatTurn: WireMessage, Equatable {
     }
 }
 
+/// What a caller sets for the model's chat template, beside the messages: a plain value.
+public enum TemplateSetting: WireMessage, Equatable {
+    case none
+    case boolean(Bool)
+    case integer(Int64)
+    case text(String)
+
+    public func encode(into w: inout WireWriter) {
+        switch self {
+        case .none: w.byte(1)
+        case .boolean(let value): w.byte(2); w.flag(value)
+        case .integer(let value): w.byte(3); w.integer(value)
+        case .text(let value): w.byte(4); w.string(value)
+        }
+    }
+
+    public init(from r: inout WireReader) throws(WireError) {
+        switch try r.byte() {
+        case 1: self = .none
+        case 2: self = .boolean(try r.flag())
+        case 3: self = .integer(try r.integer())
+        case 4: self = .text(try r.string())
+        case let tag: throw r.failure("unknown kind of template setting \(tag)")
+        }
+    }
+}
+
+/// A setting under its name.
+public struct NamedSetting: WireMessage, Equatable {
+    public var name: String
+    public var value: TemplateSetting
+    public init(_ name: String, _ value: TemplateSetting) { (self.name, self.value) = (name, value) }
+    public func encode(into w: inout WireWriter) { w.string(name); value.encode(into: &w) }
+    public init(from r: inout WireReader) throws(WireError) {
+        name = try r.string()
+        value = try TemplateSetting(from: &r)
+    }
+}
+
 /// What a sequence starts from.
 public enum Prompt: WireMessage, Equatable {
     /// Special tokens in it are parsed, as in OpenAI's completions and llama-server.
     case text(String)
     case tokens([Int32])
     /// Rendered by the model's template with a generation prompt; contents stay plain text.
-    case chat([ChatTurn])
+    case chat([ChatTurn], settings: [NamedSetting] = [])
 
     public func encode(into w: inout WireWriter) {
         switch self {
         case .text(let text): w.byte(1); w.string(text)
         case .tokens(let ids): w.byte(2); w.integers(ids)
-        case .chat(let turns): w.byte(3); w.messages(turns)
+        case .chat(let turns, let settings): w.byte(3); w.messages(turns); w.messages(settings)
         }
     }
 
@@ -120,7 +159,7 @@ public enum Prompt: WireMessage, Equatable {
         switch try r.byte() {
         case 1: self = .text(try r.string())
         case 2: self = .tokens(try r.integers())
-        case 3: self = .chat(try r.messages())
+        case 3: self = .chat(try r.messages(), settings: try r.messages())
         case let tag: throw r.failure("unknown prompt \(tag)")
         }
     }
@@ -196,17 +235,19 @@ public struct GenerateSpec: WireMessage, Equatable {
     public var trace: Bool
     /// Whose request it is: what a prompt cache keeps serves the same owner alone.
     public var owner: UInt64
+    /// Bytes of keys and values that all of its owner's requests may have at this router, kept prompts included; 0: any number.
+    public var ownerBytes: UInt64
     /// What the HTTP request is called; the router names it when it acquires functions.
     public var request: RequestID?
 
     public init(
         prompt: Prompt, sampling: SamplingSpec = SamplingSpec(), maxTokens: UInt32? = nil, stop: [String] = [],
         topLogprobs: UInt8? = nil, promptScores: Bool = false, ignoresEnd: Bool = false, resumed: [Int32] = [],
-        trace: Bool = false, owner: UInt64 = 0
+        trace: Bool = false, owner: UInt64 = 0, ownerBytes: UInt64 = 0
     ) {
         (self.prompt, self.sampling, self.maxTokens, self.stop) = (prompt, sampling, maxTokens, stop)
         (self.topLogprobs, self.promptScores, self.ignoresEnd) = (topLogprobs, promptScores, ignoresEnd)
-        (self.resumed, self.trace, self.owner) = (resumed, trace, owner)
+        (self.resumed, self.trace, self.owner, self.ownerBytes) = (resumed, trace, owner, ownerBytes)
     }
 
     public func encode(into w: inout WireWriter) {
@@ -220,6 +261,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         w.integers(resumed)
         w.flag(trace)
         w.integer(owner)
+        w.integer(ownerBytes)
         w.optional(request) { $1.encode(into: &$0) }
     }
 
@@ -234,6 +276,7 @@ public struct GenerateSpec: WireMessage, Equatable {
         resumed = try r.integers()
         trace = try r.flag()
         owner = try r.integer()
+        ownerBytes = try r.integer()
         request = try r.optional { r throws(WireError) in try RequestID(from: &r) }
     }
 }

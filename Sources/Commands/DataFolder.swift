@@ -28,7 +28,9 @@ enum DataFolder {
     /// if the person may use it.
     static func sockets(_ given: String?) -> String {
         let own = resolve(given) + "/run"
-        guard named(given) == nil, access("\(service)/admin.sock", R_OK | W_OK) == 0 else { return own }
+        // A tenant's user has invoke.sock alone.
+        let isOpen = ["admin", "invoke"].contains { access("\(service)/\($0).sock", R_OK | W_OK) == 0 }
+        guard named(given) == nil, isOpen else { return own }
         return (try? UnixSocket.connect("\(own)/admin.sock", kind: .stream)) == nil ? service : own
     }
 
@@ -68,6 +70,11 @@ struct DaemonOptions: ParsableArguments {
     var sockets: String { DataFolder.sockets(data) }
     var invokeSocket: String { sockets + "/invoke.sock" }
     var client: ControlClient { ControlClient(socket: sockets + "/admin.sock", hint: DataFolder.hint(data)) }
+
+    /// Whether who calls may invoke functions here and administer nothing, as a tenant's user.
+    var isTenants: Bool {
+        access(sockets + "/admin.sock", R_OK | W_OK) != 0 && errno == EACCES && access(invokeSocket, R_OK | W_OK) == 0
+    }
 
     /// A connection on which functions are acquired.
     func connect() throws -> InvokeConnection {

@@ -10,14 +10,21 @@ public protocol ControlService: Sendable {
     func access(showing key: String?) throws(ControlFailure) -> Access
     /// What is left of a tenant's tokens per minute; nil where they are not limited.
     func allowance(of caller: Caller) -> TokenAllowance?
-    /// Those that the caller may use.
+    /// Those that the caller may use, its own by the names that it gave them.
     func models(for caller: Caller) async -> [ModelSummary]
     /// - Throws: `ControlFailure` `not_found`, also for a model that the caller may not use.
     func describe(_ model: String, for caller: Caller) async throws(ControlFailure) -> ModelDescription
+    /// The full name of the model that a caller means: its own of this name, else the operator's.
+    /// - Throws: `ControlFailure` `not_found`, also for a model that the caller may not use.
+    func find(_ model: String, for caller: Caller) async throws(ControlFailure) -> String
     func instances() async -> [InstanceReport]
     /// Returns when the processes are gone.
     func evict(_ target: String) async throws(ControlFailure) -> EvictReport
     func remove(_ model: String) async throws(ControlFailure) -> EvictReport
+    /// Removes a tenant and its keys; what it has under way is finished.
+    /// - Parameter withModels: removes its models first.
+    /// - Throws: `ControlFailure` `in_use` when it has models and they are to stay, `not_found`, or a store's code.
+    func remove(tenant: String, withModels: Bool) async throws(ControlFailure) -> TenantReport
     func status() async -> StatusReport
     func verify() async throws(ControlFailure) -> VerifyReport
     /// What was used, in order of tenant, model and key; also what was removed since.
@@ -31,7 +38,7 @@ public protocol ControlService: Sendable {
     func restore(_ hours: [UsageHour]) async throws(ControlFailure)
     /// All that the registry knows of models and tenants, as a backup's first part.
     func backup() async -> BackupIndex
-    /// Starts sequences, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
+    /// Starts sequences of a model by its full name, all or none; each stream ends with `finished` or `failed`, dropping it ends its sequence.
     func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
     ) async throws(ControlFailure) -> [AsyncStream<RouterEvent>]
@@ -66,11 +73,18 @@ public struct LocalControl: ControlService {
     public func access(showing key: String?) throws(ControlFailure) -> Access { try all.access(showing: key) }
     public func allowance(of caller: Caller) -> TokenAllowance? { all.allowance(of: caller) }
     public func models(for caller: Caller) async -> [ModelSummary] {
-        await controller.models().filter { all.allows(caller, $0.name) }
+        all.visible(await controller.models(), to: caller)
+    }
+    public func find(_ model: String, for caller: Caller) async throws(ControlFailure) -> String {
+        if caller == .local { return model }
+        // Nothing is looked up that it may not use: what is there takes no longer than what is not.
+        guard let found = await controller.first(of: all.meanings(of: model, for: caller)) else {
+            throw Sequences.unknown(model)
+        }
+        return found
     }
     public func describe(_ model: String, for caller: Caller) async throws(ControlFailure) -> ModelDescription {
-        guard all.allows(caller, model) else { throw Sequences.unknown(model) }
-        do throws(ControlFailure) { return try await controller.describe(model) } catch {
+        do throws(ControlFailure) { return try await controller.describe(find(model, for: caller)) } catch {
             throw caller == .local || error.code != "not_found" ? error : Sequences.unknown(model)
         }
     }
@@ -80,6 +94,23 @@ public struct LocalControl: ControlService {
     }
     public func remove(_ model: String) async throws(ControlFailure) -> EvictReport {
         try await controller.remove(model)
+    }
+    public func remove(tenant name: String, withModels: Bool) async throws(ControlFailure) -> TenantReport {
+        _ = try all.report(name)
+        let models = await controller.models(of: name)
+        guard models.isEmpty || withModels else {
+            throw ControlFailure(
+                code: "in_use",
+                message: "tenant \(name) has models (\(models.joined(separator: ", "))); remove them with `locum rm`, "
+                    + "or with the tenant: `locum tenant rm \(name) --models`")
+        }
+        for model in models {
+            do throws(ControlFailure) { _ = try await controller.remove(model) } catch {
+                // Somebody else was faster.
+                guard error.code == "not_found" else { throw error }
+            }
+        }
+        return try all.remove(name)
     }
     public func status() async -> StatusReport {
         let load = sequences.load

@@ -11,14 +11,18 @@ extension Controller {
     /// does not keep instances from starting.
     static let numbersPerReservation = 1 << 24
 
-    /// - Parameter behalf: the HTTP requests that want them, for the log.
+    /// - Parameters:
+    ///   - peer: the user behind caller 0, a connection.
+    ///   - behalf: the HTTP requests that want them, for the log.
     func acquire(
-        _ request: UInt32, caller: UInt64, names: [String], functions ids: [UInt64], behalf: [RequestID] = []
+        _ request: UInt32, caller: UInt64, peer: UInt32, names: [String], functions ids: [UInt64],
+        behalf: [RequestID] = []
     ) {
         do throws(ControlFailure) {
+            let tenant = caller == 0 ? tenants?.caller(ofUser: peer) : nil
             let functions =
-                try names.map { name throws(ControlFailure) in try resolve(name) }
-                + ids.map { id throws(ControlFailure) in try resolve(id, caller: caller) }
+                try names.map { name throws(ControlFailure) in try resolve(name, for: tenant) }
+                + ids.map { id throws(ControlFailure) in try resolve(id, caller: caller, for: tenant) }
             guard !functions.isEmpty else {
                 throw ControlFailure(code: "bad_request", message: "no function was named")
             }
@@ -52,12 +56,15 @@ extension Controller {
             metadata: ["request": requests.count == 1 ? requests[0] : .array(requests)])
     }
 
-    private func resolve(_ name: String) throws(ControlFailure) -> FunctionRecord {
+    private func resolve(_ name: String, for tenant: Caller?) throws(ControlFailure) -> FunctionRecord {
+        if let tenant { return try function(name, for: tenant) }
         guard let function = catalog.resolve(name) else { throw unknown("function", name) }
         return function
     }
 
-    private func resolve(_ id: UInt64, caller: UInt64) throws(ControlFailure) -> FunctionRecord {
+    private func resolve(
+        _ id: UInt64, caller: UInt64, for tenant: Caller?
+    ) throws(ControlFailure) -> FunctionRecord {
         // Node checked the caller's list already; a router's rights are control's to know all the same. Caller 0 is a
         // connection, which may name any function, and did.
         guard caller == 0 || table[caller]?.callees.contains(id) == true else {
@@ -66,6 +73,8 @@ extension Controller {
         guard let function = catalog.function(id) else {
             throw ControlFailure(code: "not_found", message: "function \(id) was removed")
         }
+        // What a tenant may use can have changed since it named it.
+        if let tenant, !mayInvoke(function, tenant) { throw Self.noFunction(function.name) }
         return function
     }
 

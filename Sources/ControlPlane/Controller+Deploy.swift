@@ -9,36 +9,81 @@ import Scheduler
 import Wire
 
 extension Controller {
-    func deploying(_ deployment: UInt32, _ options: DeployOptions) {
-        guard ModelName.isValid(options.name) else {
+    func deploying(_ deployment: UInt32, _ options: DeployOptions, peer: UInt32) {
+        var options = options
+        let tenant = tenants?.caller(ofUser: peer)?.name
+        if let tenant { options.name = ownName(options.name, of: tenant) }
+        guard ModelName.isFull(options.name) else {
             let message =
                 "a model cannot be named '\(options.name.prefix(80))': \(ModelName.rule); choose another with --name"
             return send([.rejected(deployment: deployment, code: "bad_name", message: message)])
         }
-        deployments[deployment] = options
-        send([.mayDeploy(deployment: deployment, probe: catalog.model(options.name) != nil)])
+        // What would be may be asked before its tenant is made.
+        if let owner = ModelName.owner(of: options.name), !options.isDryRun, tenants?.has(owner) != true {
+            let message =
+                "\(options.name) cannot be deployed: there is no tenant \(owner); `locum tenant create` makes one"
+            return send([.rejected(deployment: deployment, code: "not_found", message: message)])
+        }
+        deployments[deployment] = PendingDeployment(options: options, tenant: tenant)
+        send([
+            .mayDeploy(
+                deployment: deployment, probe: tenant == nil && catalog.model(options.name) != nil,
+                sealed: tenant != nil, room: room(for: options.name))
+        ])
     }
 
-    func imported(_ deployment: UInt32, _ manifest: [UInt8], _ digests: [[UInt8]], written: Int) {
-        restSoon()
-        guard let options = deployments.removeValue(forKey: deployment) else {
+    /// What an import is about to make: what could not be registered is refused before it is written.
+    func planned(_ deployment: UInt32, _ manifest: [UInt8]) {
+        guard let options = deployments[deployment]?.options else {
             let message = "control was restarted during this deployment; deploy again"
             return send([.rejected(deployment: deployment, code: "unavailable", message: message)])
         }
         do throws(ControlFailure) {
+            try check(Self.decoded(manifest), name: options.name)
+            send([.mayWrite(deployment: deployment)])
+        } catch {
+            deployments[deployment] = nil
+            failed(deployment, options, error)
+        }
+    }
+
+    private func failed(_ deployment: UInt32, _ options: DeployOptions, _ error: ControlFailure) {
+        logger.error("deployment of \(options.name) failed: \(error.message)")
+        events.add(.deploy, options.name, "\(options.name) could not be deployed: \(error.message)")
+        // Before node hears of the failure and collects what was written for it.
+        if !doubtful.isEmpty { retain() }
+        send([.rejected(deployment: deployment, code: error.code, message: error.message)])
+    }
+
+    /// - Parameter bytes: what node has stored of all its shards; of a dry run nothing.
+    func imported(_ deployment: UInt32, _ manifest: [UInt8], _ digests: [[UInt8]], written: Int, bytes: Int) {
+        restSoon()
+        guard let pending = deployments.removeValue(forKey: deployment) else {
+            let message = "control was restarted during this deployment; deploy again"
+            return send([.rejected(deployment: deployment, code: "unavailable", message: message)])
+        }
+        let options = pending.options
+        do throws(ControlFailure) {
             let draft = try draft(options, manifest, digests)
+            // A tenant hears how many are new to it, not how many are new here.
+            let written = pending.tenant.map { newShards(draft, of: $0) } ?? written
             if options.isDryRun {
-                return send([.committed(deployment: deployment, json: try json(preview(draft, written: written)))])
+                let report = pending.told(preview(draft, written: written))
+                return send([.committed(deployment: deployment, json: try json(report))])
             }
-            let report = try commit(draft, written: written)
+            // A share is of what lies on the disk, whatever an import says of it.
+            guard
+                ModelName.owner(of: draft.name) == nil || bytes == draft.manifest.functions.reduce(0, { $0 + $1.bytes })
+            else {
+                throw ControlFailure(
+                    code: "bad_manifest",
+                    message: "the import's shards have \(bytes) bytes, its manifest says otherwise")
+            }
+            let report = pending.told(try commit(draft, written: written))
             send([.committed(deployment: deployment, json: try json(report))])
             retain()
         } catch {
-            logger.error("deployment of \(options.name) failed: \(error.message)")
-            events.add(.deploy, options.name, "\(options.name) could not be deployed: \(error.message)")
-            // Before node hears of the failure and collects what was written for it.
-            if !doubtful.isEmpty { retain() }
-            send([.rejected(deployment: deployment, code: error.code, message: error.message)])
+            failed(deployment, options, error)
         }
     }
 
@@ -51,14 +96,8 @@ extension Controller {
         guard digests.allSatisfy({ $0.count == 32 }) else {
             throw ControlFailure(code: "bad_manifest", message: "node sent a digest that is not 32 bytes long")
         }
-        let decoded: ImportManifest
-        do { decoded = try ImportManifest(json: Data(manifest)) } catch {
-            throw ControlFailure(code: "bad_manifest", message: "the import's manifest is not readable: \(error)")
-        }
-        do throws(ManifestError) { try decoded.validate(shards: digests.count) } catch {
-            throw ControlFailure(code: "bad_manifest", message: "\(error)")
-        }
-        try checkFits(decoded, name: options.name)
+        let decoded = try Self.decoded(manifest, shards: digests.count)
+        try check(decoded, name: options.name)
         var seconds = timespec()
         clock_gettime(CLOCK_REALTIME, &seconds)
         return ModelDraft(
@@ -67,6 +106,26 @@ extension Controller {
                 expertsPerFunction: Int(options.expertsPerFunction), layersPerFunction: Int(options.layersPerFunction),
                 quantize: options.quantize, context: Int(options.context), kvType: options.kvType),
             digests: digests, deployedAt: Int64(seconds.tv_sec), node: node)
+    }
+
+    /// - Parameter shards: how many were stored; nil: as many as it says.
+    private static func decoded(
+        _ manifest: [UInt8], shards: Int? = nil
+    ) throws(ControlFailure) -> ImportManifest {
+        let decoded: ImportManifest
+        do { decoded = try ImportManifest(json: Data(manifest)) } catch {
+            throw ControlFailure(code: "bad_manifest", message: "the import's manifest is not readable: \(error)")
+        }
+        do throws(ManifestError) { try decoded.validate(shards: shards ?? decoded.functions.count) } catch {
+            throw ControlFailure(code: "bad_manifest", message: "\(error)")
+        }
+        return decoded
+    }
+
+    /// Whether it may be registered: within the box's memory, and its tenant's shares.
+    private func check(_ manifest: ImportManifest, name: String) throws(ControlFailure) {
+        try checkFits(manifest, name: name)
+        try checkShares(manifest, name: name)
     }
 
     /// - Throws: `ControlFailure` `does_not_fit` with what it would need, when no eviction could make room for it.
@@ -167,6 +226,9 @@ extension Controller {
         retain()
         return EvictReport(evicted: ended)
     }
+
+    /// Full names of a tenant's models.
+    func models(of owner: String) -> [String] { catalog.models(of: owner).map(\.name) }
 
     private func json(_ value: some Encodable) throws(ControlFailure) -> String {
         do { return String(decoding: try JSONEncoder().encode(value), as: UTF8.self) } catch {

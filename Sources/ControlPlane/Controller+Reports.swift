@@ -98,7 +98,7 @@ extension Controller {
         }
         return ModelDescription(
             model, functions: functions, prediction: prediction,
-            firstToken: firstTokens[name].map(FirstTokenReport.init),
+            firstToken: firstTokens[name].map(FirstTokenReport.init), users: tenants?.users(of: name) ?? [],
             lanes: Int(settings.lanes))
     }
 
@@ -109,6 +109,9 @@ extension Controller {
     public func require(_ name: String) throws(ControlFailure) {
         guard catalog.model(name) != nil else { throw unknown("model", name) }
     }
+
+    /// The first of these full names that a model has.
+    func first(of names: [String]) -> String? { names.first { catalog.model($0) != nil } }
 
     /// A model's revision, and how many tokens it holds at most; nil when there is none.
     func standing(_ name: String) -> (revision: Int, context: Int)? {

@@ -50,8 +50,8 @@ extension Controller {
     public func handle(_ event: NodeEvent) {
         switch event {
         case .hello(let node, let features): greet(node, features)
-        case .acquire(let request, let caller, _, let names, let functions, let behalf):
-            acquire(request, caller: caller, names: names, functions: functions, behalf: behalf)
+        case .acquire(let request, let caller, let peer, let names, let functions, let behalf):
+            acquire(request, caller: caller, peer: peer, names: names, functions: functions, behalf: behalf)
         case .ready(let instance, let pid, let microseconds):
             note { () throws(TransitionError) in try table.ready(instance, pid: pid) }
             if let function = table[instance]?.function {
@@ -64,9 +64,11 @@ extension Controller {
         case .exited(let instance, let status, let evicted, let reason, let usage):
             exited(instance, status: status, evicted: evicted, reason: reason, usage)
         case .usage(let request, let usage): report(request, usage)
-        case .deploying(let deployment, _, let options): deploying(deployment, options)
-        case .imported(let deployment, let manifest, let digests, let written):
-            imported(deployment, manifest, digests, written: Int(written))
+        case .deploying(let deployment, let peer, let options): deploying(deployment, options, peer: peer)
+        case .planned(let deployment, let manifest): planned(deployment, manifest)
+        case .imported(let deployment, let manifest, let digests, let written, let bytes):
+            imported(deployment, manifest, digests, written: Int(written), bytes: Int(clamping: bytes))
+        case .removing(let request, let peer, let model): removing(request, peer: peer, model)
         case .verified(let request, let intact, let message):
             verifications.removeValue(forKey: request)?.resume(returning: (intact, message))
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
@@ -87,6 +89,7 @@ extension Controller {
         }
         session = .up(send, node: node, features: features)
         retain()
+        tellUsers()
         logger.info("node \(node) is connected")
         events.add(.node, node, "the node \(node) is connected")
         for waiter in sessionWaiters { waiter.resume() }

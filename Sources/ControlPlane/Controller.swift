@@ -65,6 +65,7 @@ public actor Controller {
     nonisolated let logger: Logger
     nonisolated let events: EventLog
     let store: any RegistryStore
+    let tenants: Tenants?
     nonisolated let now: @Sendable () -> Moment
     let started: Moment
     var idle: IdlePolicy
@@ -78,8 +79,8 @@ public actor Controller {
     var predictionTotals = PredictionTotals()
     /// Numbers reserved in the store and not given out yet.
     var instanceNumbers: Range<UInt64> = 0..<0
-    /// Options of the imports that node runs now.
-    var deployments: [UInt32: DeployOptions] = [:]
+    /// Deployments that node runs now.
+    var deployments: [UInt32: PendingDeployment] = [:]
     var lastRequest: UInt32 = 0
     var reports: [UInt32: CheckedContinuation<[InstanceUsage]?, Never>] = [:]
     var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
@@ -106,13 +107,16 @@ public actor Controller {
     /// Looks at idle instances; exists only while there are instances.
     var watch: Task<Void, Never>?
 
-    /// - Parameter now: the clock.
+    /// - Parameters:
+    ///   - tenants: who may have models of its own; nil: nobody.
+    ///   - now: the clock.
     /// - Throws: `StoreError` when the registry cannot be read.
     public init(
         store: any RegistryStore, settings: ControlSettings, logger: Logger, events: EventLog = EventLog(),
-        now: @escaping @Sendable () -> Moment = Controller.monotonic
+        tenants: Tenants? = nil, now: @escaping @Sendable () -> Moment = Controller.monotonic
     ) throws(StoreError) {
         (self.store, self.settings, self.logger, self.now) = (store, settings, logger, now)
+        self.tenants = tenants
         self.events = events
         started = now()
         idle = settings.idle

@@ -89,6 +89,11 @@ public struct RegistryRepair {
                 try SQLiteRegistry.write(closed, db)
             }
             for model in kept { try SQLiteRegistry.write(model, db) }
+            // Whose a model is stays said when all else of its tenant is lost: it has no key, and may use nothing else.
+            for owner in try SQLiteRegistry.owners(db).keys where try !SQLiteRegistry.isTenant(owner, db) {
+                let bare = TenantRecord(name: owner, limits: TenantLimits(models: []), createdAt: Int64(time(nil)))
+                try SQLiteRegistry.write(bare, db)
+            }
             let used = kept.flatMap(\.functions).map(\.id).max() ?? 0
             let next = ["function": max(counters["function"] ?? 1, Int64(clamping: used) + 1)]
                 .merging(["instance": counters["instance"] ?? 1]) { $1 }

@@ -4,7 +4,7 @@ public import FunctionModel
 
 /// A registry that could not do what was asked.
 public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Stable: `locked`, `damaged`, `newer`, `disk_full`, `io`, and `in_doubt`: it failed, and may be found done after
+    /// Stable: `locked`, `damaged`, `newer`, `disk_full`, `io`, `no_tenant`, `in_use`, and `in_doubt`: it failed, and may be found done after
     /// a restart all the same.
     public let code: String
     public let message: String
@@ -39,6 +39,7 @@ public protocol RegistryStore: Sendable {
     func models() throws(StoreError) -> [ModelRecord]
     /// Makes the draft the current revision of its name. Functions that keep their name and shard keep their
     /// id, all others get new ones. Durable when it returns.
+    /// - Throws: `StoreError` `no_tenant` when its owner is not there.
     func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord
     /// Removes a model and its functions; false when there is none of that name. Durable when it returns.
     func remove(model: String) throws(StoreError) -> Bool
@@ -47,6 +48,7 @@ public protocol RegistryStore: Sendable {
     /// Makes this what is known of the tenant, its keys included. Durable when it returns.
     func write(_ tenant: TenantRecord) throws(StoreError)
     /// Removes a tenant and its keys; false when there is none of that name. Durable when it returns.
+    /// - Throws: `StoreError` `in_use` when it has models.
     func remove(tenant: String) throws(StoreError) -> Bool
     /// The operator's keys, in order of id.
     func operatorKeys() throws(StoreError) -> [OperatorKey]

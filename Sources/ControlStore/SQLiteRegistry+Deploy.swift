@@ -6,12 +6,17 @@ import GRDB
 
 extension SQLiteRegistry {
     public func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
-        let record = try write { db in
+        let record: ModelRecord? = try write { db in
+            if let owner = ModelName.owner(of: draft.name), try !Self.isTenant(owner, db) { return nil }
             let old = try Row.fetchOne(db, sql: "SELECT * FROM models WHERE name = ?", arguments: [draft.name])
                 .map { try Self.model($0, db) }
             let record = try Self.record(draft, replacing: old, db)
             try Self.write(record, db)
             return record
+        }
+        guard let record else {
+            throw StoreError(
+                code: "no_tenant", message: "the tenant whose \(draft.name) was to be is not there any more")
         }
         keepReserve()
         return record

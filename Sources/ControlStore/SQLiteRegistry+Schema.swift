@@ -6,7 +6,7 @@ import GRDB
 
 extension SQLiteRegistry {
     /// Number of the newest migration; stands in the file (`user_version`), so that an older program can tell.
-    static let schema = 4
+    static let schema = 5
 
     /// One more for every change of the tables. None is ever changed.
     static var migrator: DatabaseMigrator {
@@ -64,6 +64,8 @@ extension SQLiteRegistry {
                     PRAGMA user_version = 4
                     """)
         }
+        // The same tables; but a program that does not know whose `name@tenant` is would give it to everybody.
+        migrator.registerMigration("models of tenants") { db in try db.execute(sql: "PRAGMA user_version = 5") }
         return migrator
     }
 
@@ -90,6 +92,9 @@ extension SQLiteRegistry {
         for row in try Row.fetchAll(db, sql: "SELECT * FROM models") { _ = try model(row, db) }
         for row in try Row.fetchAll(db, sql: "SELECT * FROM tenants") { _ = try tenant(row, db) }
         for row in try Row.fetchAll(db, sql: "SELECT * FROM operator_keys") { _ = try operatorKey(row) }
+        for (owner, name) in try owners(db) where try !isTenant(owner, db) {
+            throw corrupt("it holds model \(name), and no tenant \(owner)")
+        }
     }
 
     static func corrupt(_ message: String) -> DatabaseError {

@@ -19,14 +19,29 @@ extension SQLiteRegistry {
     }
 
     public func remove(tenant: String) throws(StoreError) -> Bool {
-        let removed = try Self.spending(reserve) { () throws(StoreError) in
+        let removed: Bool? = try Self.spending(reserve) { () throws(StoreError) in
             try write { db in
+                guard try Self.owners(db)[tenant] == nil else { return nil }
                 try db.execute(sql: "DELETE FROM tenants WHERE name = ?", arguments: [tenant])
                 return db.changesCount > 0
             }
         }
+        guard let removed else {
+            throw StoreError(code: "in_use", message: "tenant \(tenant) has models; remove them first")
+        }
         keepReserve()
         return removed
+    }
+
+    static func isTenant(_ name: String, _ db: Database) throws -> Bool {
+        try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM tenants WHERE name = ?)", arguments: [name]) ?? false
+    }
+
+    /// Tenants that own models, each with one of them.
+    static func owners(_ db: Database) throws -> [String: String] {
+        let names = try String.fetchAll(db, sql: "SELECT name FROM models WHERE instr(name, '@') > 0")
+        return Dictionary(names.compactMap { name in ModelName.owner(of: name).map { ($0, name) } }) { first, _ in first
+        }
     }
 
     static func write(_ tenant: TenantRecord, _ db: Database) throws {

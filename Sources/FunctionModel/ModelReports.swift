@@ -73,6 +73,10 @@ public struct ModelDescription: Codable, Sendable, Equatable {
     public var node: String
     public var options: DeployRecord
     public var functions: [FunctionReport]
+    /// The tenant whose it is; null: the operator's.
+    public var owner: String?
+    /// Tenants that may use it.
+    public var users: [String]
     /// Keys and values of one position, the router's process beside its shard, and the smallest memory budget that
     /// serves the model.
     public var sequenceBytesPerToken: Int
@@ -85,7 +89,7 @@ public struct ModelDescription: Codable, Sendable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case name, revision, architecture, parameters, bytes, quantization, context, hidden, layers, experts
-        case vocabulary, node, options, functions, prediction
+        case vocabulary, node, options, functions, owner, users, prediction
         case firstToken = "first_token"
         case sequenceBytesPerToken = "sequence_bytes_per_token"
         case routerOverhead = "router_overhead_bytes"
@@ -99,9 +103,10 @@ public struct ModelDescription: Codable, Sendable, Equatable {
 
     public init(
         _ record: ModelRecord, functions: [FunctionReport], prediction: PredictionReport?,
-        firstToken: FirstTokenReport? = nil, lanes: Int
+        firstToken: FirstTokenReport? = nil, users: [String] = [], lanes: Int
     ) {
         (self.prediction, self.firstToken) = (prediction, firstToken)
+        (owner, self.users) = (ModelName.owner(of: record.name), users)
         (sequenceBytesPerToken, routerOverhead) = (
             record.manifest.sequenceBytesPerToken, record.manifest.routerOverhead
         )

@@ -27,14 +27,23 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public var queue: Int
     /// Prompt and output tokens; what a prompt cache saves is not counted. nil: any number.
     public var tokensPerMinute: Int?
-    /// Names of models; nil: all.
+    /// Full names of models; nil: all of the operator's. What it owns it may always use.
     public var models: [String]?
     public var router: RouterSharing
+    /// The user of this host (uid) who deploys and invokes for it over invoke.sock; nil: nobody.
+    public var uid: Int?
+    /// Bytes of all shards of its own models, each counted whole; nil: any number.
+    public var disk: Int?
+    /// Bytes of memory that its own models need at least, all together; nil: any number.
+    public var memory: Int?
+    /// Bytes of keys and values that its sequences may have at a model, what is kept of its prompts included; nil: any number.
+    public var kvMemory: Int?
 
     enum CodingKeys: String, CodingKey {
-        case weight, priority, queue, models, router
+        case weight, priority, queue, models, router, uid, disk, memory
         case maxRequests = "max_requests"
         case tokensPerMinute = "tokens_per_minute"
+        case kvMemory = "kv_memory"
     }
 
     public static let weights = 1...1000
@@ -42,11 +51,17 @@ public struct TenantLimits: Codable, Sendable, Equatable {
     public static let queues = 0...1024
     public static let rates = 1...1_000_000_000
     public static let mostModels = 1000
+    public static let uids = 1...4_294_967_294
+    public static let sizes = 1...(1 << 60)
+    /// Users that functions run as (Sandbox.firstWorkerUser).
+    public static let workers = 0x6c6f_0000...0x6c6f_ffff
 
     public init(
         weight: Int = 1, priority: PriorityClass = .interactive, maxRequests: Int? = nil, queue: Int = 64,
-        tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared
+        tokensPerMinute: Int? = nil, models: [String]? = nil, router: RouterSharing = .shared, uid: Int? = nil,
+        disk: Int? = nil, memory: Int? = nil, kvMemory: Int? = nil
     ) {
+        (self.uid, self.disk, self.memory, self.kvMemory) = (uid, disk, memory, kvMemory)
         self.router = router
         (self.weight, self.priority, self.maxRequests, self.queue) = (weight, priority, maxRequests, queue)
         (self.tokensPerMinute, self.models) = (tokensPerMinute, models)
@@ -61,15 +76,18 @@ public struct TenantLimits: Codable, Sendable, Equatable {
         if let models, models.count > Self.mostModels {
             return "\(models.count) models are named, \(Self.mostModels) can be"
         }
-        if let wrong = models?.first(where: { !ModelName.isValid($0) }) {
-            return "'\(wrong.prefix(100))' is no model's name: \(ModelName.rule)"
+        if let wrong = models?.first(where: { !ModelName.isFull($0) }) {
+            return
+                "'\(wrong.prefix(100))' is no model's name: \(ModelName.rule); of a tenant's model @ and the tenant's name follow"
         }
         return outside("weight", weight, Self.weights) ?? outside("max_requests", maxRequests, Self.requests)
             ?? outside("queue", queue, Self.queues) ?? outside("tokens_per_minute", tokensPerMinute, Self.rates)
+            ?? outside("uid", uid, Self.uids) ?? outside("disk", disk, Self.sizes)
+            ?? outside("memory", memory, Self.sizes) ?? outside("kv_memory", kvMemory, Self.sizes)
     }
 
-    /// Whether it may use a model.
-    public func allows(_ model: String) -> Bool { models?.contains(model) ?? true }
+    /// Whether a tenant with these limits may use a model that is not its own.
+    public func allows(_ model: String) -> Bool { models?.contains(model) ?? (ModelName.owner(of: model) == nil) }
 }
 
 /// A tenant as the registry holds it.

@@ -75,7 +75,7 @@ public struct Gateway: Sendable {
         InferenceRoutes(control: control, metrics: metrics).add(to: router)
         MetricsRoute(control: control, metrics: metrics).add(to: router)
         AdminRoutes(control: control).add(to: router)
-        TenantRoutes(tenants: control.tenants).add(to: router)
+        TenantRoutes(control: control).add(to: router)
         FeedRoutes(control: control).add(to: router)
         return router.buildResponder()
     }

@@ -10,16 +10,22 @@ public enum ModelImport {
     /// - Parameters:
     ///   - sources: a folder's files (config.json, tokenizer.json, …, model.safetensors), or a GGUF file or its parts.
     ///   - sink: takes the shards.
+    ///   - planned: called with what will be made before the first shard.
     ///   - progress: bytes done, bytes in all, and the name of the function at work.
     /// - Returns: what was made, functions in the order of their shards' indices.
     /// - Throws: `ImportError`; shards that were finished before are then of no use.
     public static func run(
         sources: [ImportSource], options: ImportOptions, sink: some ShardSink,
+        planned: (ImportManifest) throws(ImportError) -> Void = { _ in },
         progress: (UInt64, UInt64, String) -> Void
     ) throws(ImportError) -> ImportManifest {
         let files = try open(sources)
-        if let backup = try BackupFile.among(files) { return try backup.restore(options, sink, progress) }
+        if let backup = try BackupFile.among(files) {
+            try planned(try backup.model(options.name).manifest)
+            return try backup.restore(options, sink, progress)
+        }
         let plan = try ImportPlan(try load(files), options)
+        try planned(plan.manifest)
         let total = UInt64(plan.bytes)
         let stream = TensorStream()
         var done: UInt64 = 0

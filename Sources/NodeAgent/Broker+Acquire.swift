@@ -10,7 +10,7 @@ extension Broker {
         guard acquisition.isOpen else { return }
         var missing: [Int] = []
         for position in acquisition.takeWanted() {
-            guard let instance = candidate(acquisition.targets[position]) else {
+            guard let instance = candidate(acquisition.targets[position], for: acquisition.caller) else {
                 missing.append(position)
                 continue
             }
@@ -26,10 +26,12 @@ extension Broker {
         if acquisition.hasLinkable || acquisition.unlinked == 0 { flush(acquisition.caller) }
     }
 
-    private func candidate(_ target: Acquisition.Target) -> Instance? {
+    /// What a tenant means by a name, and whether it may have it, control alone knows.
+    private func candidate(_ target: Acquisition.Target, for caller: Caller) -> Instance? {
         switch target {
         case .function(let function): instances.candidate(function)
-        case .name(let name): instances.function(named: name).flatMap { instances.candidate($0) }
+        case .name(let name):
+            isTenant(caller) ? nil : instances.function(named: name).flatMap { instances.candidate($0) }
         }
     }
 
@@ -131,6 +133,9 @@ extension Broker {
     }
 
     func denied(_ number: UInt32, _ code: String, _ message: String) {
+        if let (caller, request) = removals.removeValue(forKey: number) {
+            return caller.send(.failed(request: request, code: code, message: message))
+        }
         guard let acquisition = questions.removeValue(forKey: number) else { return }
         forgetTimes(acquisition)
         fail(acquisition, NodeAgentError(code: code, message: message))
@@ -177,6 +182,7 @@ extension Broker {
     func instanceGone(_ instance: Instance, _ reason: String) {
         release(instance, reason)
         if let caller = routers[instance.id] { disconnected(caller) }
+        for user in reached.keys { reached[user]?.remove(instance.id) }
     }
 
     /// An instance could not be ordered; control has been told.

@@ -92,6 +92,7 @@ extension Broker {
         let reply = try SharedMemory(name: "locum-reply", count: Arena.replyBytes)
         let link = id()
         links[link] = (caller, instance)
+        if isTenant(caller) { reached[caller.identity.uid, default: []].insert(instance.id) }
         caller.links.insert(link)
         instance.links.insert(link)
         let offer = LinkOffer(

@@ -28,6 +28,12 @@ final class Broker {
     var failures: [UInt64: NodeAgentError] = [:]
     /// Functions linked without asking control, since its session began.
     var warm: UInt64 = 0
+    /// Users whose connections control decides about, request by request.
+    var users: Set<UInt32> = []
+    /// Instances that such a user was linked to: it may keep its ends of a link when it says that it has let go.
+    var reached: [UInt32: Set<UInt64>] = [:]
+    /// Callers that wait for a model to be removed, by the number that control was asked with.
+    var removals: [UInt32: (caller: Caller, request: UInt32)] = [:]
     /// Asks control; false when there is no session.
     var ask: (NodeEvent) -> Bool = { _ in false }
     /// For the log: what was started or refused, and for which HTTP requests.
@@ -68,6 +74,37 @@ final class Broker {
         if case .router(let instance) = caller.origin { routers[instance.id] = nil }
         for acquisition in caller.acquisitions { close(acquisition) }
         for link in caller.links { forget(link) }
+        removals = removals.filter { $0.value.caller !== caller }
+    }
+
+    /// Whether it is a tenant's, who may have what control grants it and nothing else.
+    func isTenant(_ caller: Caller) -> Bool {
+        if case .connection(let peer) = caller.origin { users.contains(peer.uid) } else { false }
+    }
+
+    /// Connections that a user may have at once, so that there is room for others.
+    private static let mostOfOneUser = 64
+
+    /// Whether a user who is a tenant has room for one more connection.
+    func hasRoom(for user: UInt32) -> Bool {
+        callers.values.count { $0.identity.uid == user } < Self.mostOfOneUser
+    }
+
+    private func remove(_ caller: Caller, _ request: UInt32, _ model: String) {
+        let number = number()
+        guard ask(.removing(request: number, peer: caller.identity.uid, model: model)) else {
+            return caller.send(
+                .failed(
+                    request: request, code: "unavailable",
+                    message: "locum-control is not there, so nothing was removed; try again in a moment"))
+        }
+        removals[number] = (caller, request)
+    }
+
+    /// Control has removed a model.
+    func removed(_ number: UInt32) {
+        guard let (caller, request) = removals.removeValue(forKey: number) else { return }
+        caller.send(.removed(request: request))
     }
 
     /// A request of a connection.
@@ -75,6 +112,7 @@ final class Broker {
         switch request {
         case .acquireNamed(let request, let names, let behalf):
             try acquire(caller, request, names.map { .name($0) }, behalf)
+        case .remove(let request, let model): remove(caller, request, model)
         default: try handleCommon(request, from: caller)
         }
     }
@@ -166,6 +204,10 @@ final class Broker {
         for caller in Array(callers.values) + Array(routers.values) {
             for acquisition in caller.acquisitions { fail(acquisition, error) }
         }
+        for (caller, request) in removals.values {
+            caller.send(.failed(request: request, code: error.code, message: error.message))
+        }
+        removals = [:]
         questions = [:]
         wantedSince = [:]
     }

@@ -25,6 +25,19 @@ final class Deployment {
         case stored(ShardDigest)
     }
 
+    /// Control's word about the plan.
+    enum Approval: Equatable {
+        case unasked
+        /// `waiting`: the shard that the import has asked for meanwhile.
+        case asked(waiting: Announced?)
+        case given
+    }
+
+    struct Announced: Equatable {
+        var index: UInt32
+        var length: UInt64
+    }
+
     static let mostFiles = 4096
     static let mostShards: UInt32 = 65_536
     /// What its shards may take on disk for each byte of its sources, and beyond that. The widest conversion, Q4_0 to
@@ -43,6 +56,13 @@ final class Deployment {
     var channel: PacketChannel?
     var shards: [UInt32: Shard] = [:]
     var manifest: [UInt8] = []
+    /// The manifest as it comes before the first shard.
+    var plan: [UInt8] = []
+    var approval = Approval.unasked
+    /// Who deploys may not hear of what is stored, nor have it for nothing.
+    var isSealed = false
+    /// Bytes that its shards may have together.
+    var room = UInt64.max
     /// Shards that the store did not have before.
     var written: UInt32 = 0
     var patience: EventLoop.Timer?

@@ -51,10 +51,15 @@ extension Deployments {
 
     private func receive(_ packet: Packet, _ deployment: Deployment?) {
         guard let deployment, deployment.state == .importing else { return }
-        do {
+        step(deployment) {
             guard packet.descriptors.isEmpty else { throw NodeAgentError.badRequest("it sent descriptors") }
             try handle(try ImportEvent(frame: packet.bytes), deployment)
-        } catch let error as ShardStoreError {
+        }
+    }
+
+    /// A step of the import; what cannot be ends the deployment.
+    private func step(_ deployment: Deployment, _ body: () throws -> Void) {
+        do { try body() } catch let error as ShardStoreError {
             finish(deployment, NodeAgentError(code: error.code, message: error.message))
         } catch {
             refuse(deployment, "\(error)")
@@ -70,7 +75,7 @@ extension Deployments {
         case .has(let index, let bytes):
             let digest = try digest(bytes)
             try expectNew(index, deployment)
-            let stored = store.has(digest)
+            let stored = !deployment.isSealed && store.has(digest)
             // In a dry run there are all shards, so that none is written.
             let passes = stored || deployment.options.isDryRun
             if passes { deployment.shards[index] = .stored(digest) }
@@ -78,16 +83,25 @@ extension Deployments {
             reply(deployment, .has(passes))
         case .create(let index, let length):
             guard !deployment.options.planOnly else { throw NodeAgentError.badRequest("it writes, and was to plan") }
-            try expectNew(index, deployment)
-            guard deployment.open == nil else { throw NodeAgentError.badRequest("two shards are open") }
-            try announce(length, deployment)
-            let shard = try store.createTemporary(length: length)
-            deployment.shards[index] = .writing(shard)
-            deployment.open = shard
-            watch(deployment)
-            reply(deployment, .created, shard.writable.map { [$0] } ?? [])
-            shard.handOver()
+            if case .asked(let waiting) = deployment.approval {
+                guard waiting == nil else { throw NodeAgentError.badRequest("two shards are open") }
+                deployment.approval = .asked(waiting: Deployment.Announced(index: index, length: length))
+            } else {
+                try create(index, length, deployment)
+            }
         case .finish(let index, let bytes, let length): try finishShard(deployment, index, try digest(bytes), length)
+        case .plan(let part, let last):
+            guard deployment.approval == .unasked, deployment.shards.isEmpty else {
+                throw NodeAgentError.badRequest("its plan does not come first")
+            }
+            guard deployment.plan.count + part.count <= Deployment.longestManifest else {
+                throw NodeAgentError.badRequest("its plan is longer than \(Deployment.longestManifest) bytes")
+            }
+            deployment.plan += part
+            guard last else { return }
+            deployment.approval = .asked(waiting: nil)
+            _ = tell(.planned(deployment: deployment.id, manifest: deployment.plan))
+            deployment.plan = []
         case .manifest(let part, let last):
             guard deployment.manifest.count + part.count <= Deployment.longestManifest else {
                 throw NodeAgentError.badRequest("its manifest is longer than \(Deployment.longestManifest) bytes")
@@ -101,6 +115,25 @@ extension Deployments {
         }
     }
 
+    /// Control has seen the plan and agrees.
+    func mayWrite(_ deployment: Deployment) {
+        guard case .asked(let waiting) = deployment.approval else { return }
+        deployment.approval = .given
+        if let waiting { step(deployment) { try create(waiting.index, waiting.length, deployment) } }
+    }
+
+    private func create(_ index: UInt32, _ length: UInt64, _ deployment: Deployment) throws {
+        try expectNew(index, deployment)
+        guard deployment.open == nil else { throw NodeAgentError.badRequest("two shards are open") }
+        try announce(length, deployment)
+        let shard = try store.createTemporary(length: length)
+        deployment.shards[index] = .writing(shard)
+        deployment.open = shard
+        watch(deployment)
+        reply(deployment, .created, shard.writable.map { [$0] } ?? [])
+        shard.handOver()
+    }
+
     private func announce(_ length: UInt64, _ deployment: Deployment) throws {
         let (all, overflow) = deployment.announced.addingReportingOverflow(length)
         let (grown, isFar) = deployment.sourceBytes.multipliedReportingOverflow(by: Deployment.mostGrowth)
@@ -110,6 +143,13 @@ extension Deployments {
                 message:
                     "the shards of \(deployment.options.name) would have more than \(Deployment.mostGrowth) times the "
                     + "\(deployment.sourceBytes) bytes of its sources, and 1 GiB: no honest import needs that")
+        }
+        guard all <= deployment.room else {
+            throw ShardStoreError(
+                code: "share_exceeded",
+                message:
+                    "the shards of \(deployment.options.name) would have more than the \(deployment.room) bytes that are left "
+                    + "of its tenant's share of the disk")
         }
         deployment.announced = all
     }
@@ -186,7 +226,8 @@ extension Deployments {
         deployment.stopImport()
         let event = NodeEvent.imported(
             deployment: deployment.id, manifest: deployment.manifest, digests: digests.map(\.bytes),
-            written: deployment.written)
+            written: deployment.written,
+            bytes: deployment.options.isDryRun ? 0 : digests.reduce(0) { $0 &+ (store.length(of: $1) ?? 0) })
         deployment.manifest = []
         guard tell(event) else {
             throw NodeAgentError(code: "unavailable", message: "locum-control is not there to register the model")

@@ -16,6 +16,8 @@ final class Deployments {
     let store: ShardStore
     let launch: (Descriptor) throws -> StartedProcess
     private var line: [Deployment] = []
+    /// Whether a connection is a tenant's.
+    var isTenant: (Caller) -> Bool = { _ in false }
     /// Told of each import's process.
     var onLaunch: (Int32) -> Void = { _ in }
     /// Tells control; false when there is no session.
@@ -49,9 +51,14 @@ final class Deployments {
             deployment = open
         } else {
             guard line.count < Self.mostInLine else {
-                throw NodeAgentError(code: "busy", message: "\(line.count) deployments wait already; try again later")
+                throw NodeAgentError(code: "busy", message: "too many deployments wait already; try again later")
             }
-            guard !line.contains(where: { $0.options.name == options.name }) else {
+            if isTenant(caller) {
+                // The line is short, and what others deploy is nothing to it.
+                guard !line.contains(where: { $0.caller.identity.uid == caller.identity.uid }) else {
+                    throw NodeAgentError(code: "busy", message: "you are deploying a model already; wait for its end")
+                }
+            } else if line.contains(where: { $0.options.name == options.name && !isTenant($0.caller) }) {
                 throw NodeAgentError(code: "busy", message: "\(options.name) is being deployed by somebody else now")
             }
             deployment = Deployment(id: nextID, caller: caller, options: options)
@@ -132,12 +139,18 @@ final class Deployments {
         }
     }
 
-    func mayDeploy(_ id: UInt32, probe: Bool) {
+    func mayDeploy(_ id: UInt32, probe: Bool, sealed: Bool, room: UInt64) {
         guard let deployment = line.first(where: { $0.id == id && $0.state == .asking }) else { return }
         attempt(deployment) { () throws(NodeAgentError) in
             try deployment.move(to: .importing)
+            (deployment.isSealed, deployment.room) = (sealed, room)
             try startImport(deployment, probe: probe || deployment.options.isDryRun)
         }
+    }
+
+    func mayWrite(_ id: UInt32) {
+        guard let deployment = line.first(where: { $0.id == id && $0.state == .importing }) else { return }
+        mayWrite(deployment)
     }
 
     func rejected(_ id: UInt32, _ code: String, _ message: String) {

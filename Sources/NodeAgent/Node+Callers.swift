@@ -1,5 +1,6 @@
 // invoke.sock: who connects and what they may say. Whatever a connection sends, the worst it gets is a
 // reason and a closed socket; nobody else notices.
+import Glibc
 import Syscall
 import Wire
 
@@ -14,6 +15,11 @@ extension Node {
                     code: "denied",
                     message: "user \(peer.uid) may not invoke functions here; the user who runs Locum, root, and for a "
                         + "service members of its group may"))
+        }
+        guard !broker.users.contains(peer.uid) || broker.hasRoom(for: peer.uid) else {
+            return refuse(
+                socket,
+                NodeAgentError(code: "exhausted", message: "you have as many connections already as you may have"))
         }
         guard broker.callers.count < Self.mostCallers else {
             return refuse(
@@ -57,6 +63,30 @@ extension Node {
         } catch {
             end(caller, .badRequest("\(error)"))
         }
+    }
+
+    /// Control has said which users tenants are, and of whom it has changed what they may do.
+    func setUsers(_ users: [UInt32], changed: [UInt32]) {
+        let before = broker.users
+        broker.users = Set(users)
+        if before.isEmpty != users.isEmpty { openInvokeSocket(toAll: !users.isEmpty) }
+        for user in broker.users.symmetricDifference(before).union(changed) {
+            var linked = broker.reached.removeValue(forKey: user) ?? []
+            for caller in broker.callers.values where caller.identity.uid == user {
+                linked.formUnion(caller.links.compactMap { broker.links[$0]?.instance.id })
+                end(caller, NodeAgentError(code: "denied", message: "what you may use was changed; connect again"))
+            }
+            // The user's ends of links stay open as long as it likes: so theirs are closed.
+            instances.evict(Array(linked), grace: 0)
+        }
+    }
+
+    /// The kernel lets in those whom the socket's mode lets in, node those whom it knows. So the mode is wide only as long as
+    /// tenants have users.
+    private func openInvokeSocket(toAll: Bool) {
+        let path = folder.invokeSocket
+        guard chmod(path, toAll ? 0o666 : options.group == nil ? 0o600 : 0o660) < 0 else { return }
+        log("\(SyscallError(stage: "set the mode of \(path)")); users of tenants cannot reach it as it is")
     }
 
     private func lost(_ caller: Caller, _ end: PacketChannel.End) {

@@ -68,7 +68,11 @@ extension Node {
             restSoon()
         case .rejected(let deployment, let code, let message): deployments.rejected(deployment, code, message)
         case .retain(let digests, let last): try deployments.retain(digests, last: last)
-        case .mayDeploy(let deployment, let probe): deployments.mayDeploy(deployment, probe: probe)
+        case .mayDeploy(let deployment, let probe, let sealed, let room):
+            deployments.mayDeploy(deployment, probe: probe, sealed: sealed, room: room)
+        case .mayWrite(let deployment): deployments.mayWrite(deployment)
+        case .users(let users, let changed): setUsers(users, changed: changed)
+        case .removed(let request): broker.removed(request)
         case .verify(let request, let bytes):
             guard let digest = ShardDigest(bytes) else { throw .badRequest("a digest has 32 bytes") }
             let session = control

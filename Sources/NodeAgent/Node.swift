@@ -173,6 +173,7 @@ public final class Node {
         broker.log = write
         deployments.onLaunch = { [unowned self] in cgroup?.takeImport($0) }
         deployments.tell = { [unowned self] in tellControl($0) }
+        deployments.isTenant = { [unowned self] in broker.isTenant($0) }
         verifier.isUsed = { [unowned self] in instances.uses($0) }
     }
 
@@ -227,8 +228,12 @@ public final class Node {
     /// Node's own user, root and control's user may control it.
     func mayControl(_ peer: Peer) -> Bool { [geteuid(), 0, options.controlUser ?? 0].contains(peer.uid) }
 
-    /// And they and the group's members may invoke functions.
+    /// And they, the group's members and tenants' users may invoke functions; these what control grants them.
     func mayInvoke(_ socket: Descriptor, _ peer: Peer) -> Bool {
+        broker.users.contains(peer.uid) || isOperator(socket, peer)
+    }
+
+    private func isOperator(_ socket: Descriptor, _ peer: Peer) -> Bool {
         mayControl(peer) || options.group.map { UnixSocket.peer(of: socket.raw, isIn: $0) } ?? false
     }
 

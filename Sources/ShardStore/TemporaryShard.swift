@@ -59,12 +59,15 @@ public final class TemporaryShard {
         return ShardHashing(readable, length: length)
     }
 
+    /// Makes the bytes last.
+    func settle() throws(ShardStoreError) { try stored(fsync(readable.raw), "write \(path) to disk") }
+
     /// Makes the bytes last and moves the file to `target`.
     func commit(to target: String) throws(ShardStoreError) {
         guard case .sealed = state else {
             throw ShardStoreError(code: "store_failed", message: "\(path) is not finished yet")
         }
-        try stored(fsync(readable.raw), "write \(path) to disk")
+        try settle()
         try stored(rename(path, target), "move \(path) into the store")
         state = .committed
         // A shard is warm when a worker uses it, not because it was just written. The pages are clean now.

@@ -105,9 +105,10 @@ enum ControlMain {
             version: LocumVersion.text, confinement: confinement, idle: arguments.settings.idle,
             lanes: UInt8(arguments.threads))
         let events = EventLog()
-        let controller = try Controller(store: store, settings: settings, logger: logger, events: events)
         let date = { @Sendable in Int64(time(nil)) }
         let tenants = try Tenants(store: store, logger: logger, events: events, date: date)
+        let controller = try Controller(
+            store: store, settings: settings, logger: logger, events: events, tenants: tenants)
         let used = SQLiteUsage(path: arguments.data + "/usage.sqlite") {
             logger.error("the record of use was damaged and is \($0) now; a new one was begun")
         }
@@ -132,6 +133,7 @@ enum ControlMain {
             }
         }
         await controller.onRest { locum_give_back() }
+        tenants.onUserChange { uid in Task { await controller.tellUsers(changed: [uid]) } }
         tenants.onRemoval { name in Task { await controller.releaseRouters(of: name) } }
         await controller.onRouterEnd { Task { await sequences.releaseLost() } }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

@@ -1,5 +1,5 @@
 """`make bench-peer`: Locum, a sandboxed process per expert, beside llama.cpp on the same files and the same two cores. Prints
-a table in Markdown for BENCHMARKS.md; writes OUT/peer.json, OUT/isolation.json and OUT/roofline.json.
+a table in Markdown for BENCHMARKS.md; writes OUT/peer.json, OUT/peer.svg, OUT/isolation.json and OUT/roofline.json.
 
     LOCUM_BIN=bin build/peer/bin/python Tests/Benchmarks/peer.py OUT [--full] [--only TEXT] [--rounds N]
 
@@ -31,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from daemon import BIN, TALES, Daemon, children, wait_for  # noqa: E402
 from bench import pss  # noqa: E402
+from peer_plot import plot  # noqa: E402
 from roofline import bandwidth, bytes_per_token  # noqa: E402
 
 THREADS, CONTEXT, SEQUENCES = 2, 1024, 4
@@ -190,6 +191,12 @@ class Bench:
             *entry["spread"], **entry), flush=True)
         (self.out / "peer.json").write_text(json.dumps(self.rows, indent=1))
 
+    def plot(self):
+        """Of times the less is the better."""
+        plot(self.out / "peer.svg", f"Locum's speed against llama.cpp's, {THREADS} threads, same file", [
+            (row["case"], 1 / row["ratio"], 1 / row["spread"][1], 1 / row["spread"][0]) if row["unit"] == "ms"
+            else (row["case"], row["ratio"], *row["spread"]) for row in self.rows])
+
     def price(self, case: str, daemon: Daemon, ours: Ours):
         lines = "".join(f"{f['name']} {ours.daemon.shard(f)}\n" for f in ours.functions)
         done = subprocess.run(
@@ -307,6 +314,7 @@ def main():
         if case.name.startswith(options.only):
             with tempfile.TemporaryDirectory(prefix="locum-bench-peer-") as folder:
                 (bench.apart if case in FULL else bench.together)(case, Path(folder))
+    bench.plot()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def prompt(count: int = PROMPT) -> list[int]:
 class Answer:
     """A streamed answer: when its first token came, and all of it, in seconds since it was asked."""
 
-    def __init__(self, port: int, key: str | None, body: dict):
+    def __init__(self, port: int, key: str | None, body: dict, on_token=lambda: None):
         begin = time.perf_counter()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -61,6 +61,7 @@ class Answer:
                 if choices and choices[0].get("finish_reason") is None:
                     self.first = self.first or time.perf_counter() - begin
                     self.tokens += 1
+                    on_token()
                 text.extend(choice["text"] for choice in choices)
         else:
             answer.read()
@@ -83,9 +84,9 @@ class Locum:
     def pids(self) -> list[int]:
         return [self.daemon.process.pid, *children(self.daemon.process.pid)]
 
-    def ask(self, tenant: str, tokens: int = ANSWER, ids: list[int] | None = None) -> Answer:
+    def ask(self, tenant: str, tokens: int = ANSWER, ids: list[int] | None = None, on_token=lambda: None) -> Answer:
         return Answer(self.port, self.keys[tenant], {
-            "model": "m", "prompt": ids or prompt(), "max_tokens": tokens, "ignore_eos": True})
+            "model": "m", "prompt": ids or prompt(), "max_tokens": tokens, "ignore_eos": True}, on_token)
 
     def routers(self, private: int):
         for number, name in enumerate(TENANTS):
@@ -193,37 +194,31 @@ def jain(values: list[float]) -> float:
 
 
 def shares(locum: Locum, weights: list[int], seconds: float) -> list[float]:
-    """Tokens of tenants with these weights that all want more than there is."""
+    """Tokens of tenants with these weights that all want more than there is, from their first requests on."""
     names = TENANTS[:len(weights)]
     for name, weight in zip(names, weights):
         locum.daemon.run("tenant", "set", name, "--weight", str(weight))
-    counts, stop = {name: [] for name in names}, threading.Event()
+    counts: dict[str, list[float]] = {name: [] for name in names}
+    end = time.perf_counter() + seconds
 
     def client(name: str):
-        while not stop.is_set():
-            answer = locum.ask(name)
-            counts[name].append((time.perf_counter(), answer.tokens))
+        while time.perf_counter() < end:
+            locum.ask(name, on_token=lambda: counts[name].append(time.perf_counter()))
 
     threads = [threading.Thread(target=client, args=(name,)) for name in names for _ in range(10)]
     for thread in threads:
         thread.start()
-    # Neither the queue's filling nor its draining counts.
-    time.sleep(seconds / 4)
-    begin = time.perf_counter()
-    time.sleep(seconds)
-    end = time.perf_counter()
-    stop.set()
     for thread in threads:
         thread.join()
     for name in names:
         locum.daemon.run("tenant", "set", name, "--weight", "1")
-    return [float(sum(tokens for at, tokens in counts[name] if begin <= at < end)) for name in names]
+    return [float(sum(at < end for at in counts[name])) for name in names]
 
 
 def flood(locum: Locum) -> dict:
-    """Another tenant's first token while one has 50 requests under way, and alone."""
+    """Another tenant's first token while one has 50 requests under way, and alone; each 30 times."""
     def median() -> float:
-        return statistics.median(locum.ask("t1", 8).first for _ in range(12))
+        return statistics.median(locum.ask("t1", 8).first for _ in range(30))
 
     alone = median()
     stop = threading.Event()
@@ -290,7 +285,7 @@ def main():
             locum.routers(0)
             locum.wake()
             figures["flood"] = flood(locum)
-            equal, weighted = shares(locum, [1] * 4, 20), shares(locum, [1, 2, 4], 40)
+            equal, weighted = shares(locum, [1] * 4, 40), shares(locum, [1, 2, 4], 60)
             figures["batching"] = batching(locum, options.rounds)
         finally:
             if llama:

@@ -37,6 +37,7 @@ struct SiteManifestTests {
                 chat-template: big.jinja
                 kv-type: q8_0
               - {name: tales, file: tales-moe}
+              - {name: tales, file: tales-moe, tenant: ada}
             tenants:
               - name: ada
                 weight: 3
@@ -57,15 +58,34 @@ struct SiteManifestTests {
                         name: "big", expertsPerFunction: 4, layersPerFunction: 0, quantize: "q8_0", context: 4096,
                         kvType: "q8_0"), file: "models/big.gguf", chatTemplate: "big.jinja", line: 2),
                 .init(options: DeployOptions(name: "tales"), file: "tales-moe", line: 10),
+                .init(options: DeployOptions(name: "tales@ada"), file: "tales-moe", line: 11),
             ])
+        #expect(manifest.models.map(\.owner) == [nil, nil, "ada"])
         #expect(
             manifest.tenants == [
                 .init(
                     name: "ada",
                     limits: TenantLimits(
                         weight: 3, priority: .batch, maxRequests: 2, queue: 0, tokensPerMinute: 6000,
-                        models: ["big", "tales"]), line: 12),
-                .init(name: "bob", limits: TenantLimits(), line: 19),
+                        models: ["big", "tales"]), line: 13),
+                .init(name: "bob", limits: TenantLimits(), line: 20),
+            ])
+    }
+
+    @Test("A tenant's user and shares are read as on the command line")
+    func shares() throws {
+        let manifest = try parse(
+            "tenants:\n  - {name: ada, uid: 1001, disk: 2G, memory: 512M, kv-memory: 64M}\n  - {name: bob, uid: none, disk: unlimited}"
+        )
+        #expect(
+            manifest.tenants[0].limits == TenantLimits(uid: 1001, disk: 2 << 30, memory: 512 << 20, kvMemory: 64 << 20))
+        #expect(manifest.tenants[1].limits == TenantLimits())
+        let found = problems("tenants:\n  - {name: ada, uid: root, disk: much, memory: 0}")
+        #expect(
+            found == [
+                "site.yaml:2: tenants[0].uid: 'root' cannot be used; write a number from 1 to 4294967294, or none",
+                "site.yaml:2: tenants[0].disk: 'much' cannot be used; write a size like 20G, or unlimited",
+                "site.yaml:2: tenants[0].memory: '0' cannot be used; write a size like 20G, or unlimited",
             ])
     }
 
@@ -103,7 +123,7 @@ struct SiteManifestTests {
             "site.yaml:1: modles: there is no such section; there are models and tenants",
             "site.yaml:3: models[0].name: 'Big' does not fit: a name begins with a-z or 0-9",
             "site.yaml:4: models[0].file: must be one value",
-            "site.yaml:5: models[0].experts: there is no such field; there are name, file, chat-template, experts-per-function",
+            "site.yaml:5: models[0].experts: there is no such field; there are name, file, chat-template, tenant, experts-per-function",
             "site.yaml:8: models[1].context: '0' cannot be used; write a number of tokens, at least 1",
             "site.yaml:9: models[1].kv-type: 'f64' cannot be used; write f16, q8_0 or f32",
             "site.yaml:10: models[2]: its name is missing",

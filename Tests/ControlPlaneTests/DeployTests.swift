@@ -3,29 +3,37 @@
 import ControlStore
 import FoundationEssentials
 import FunctionModel
+import Logging
 import Synchronization
 import Testing
 import Wire
 
 @testable import ControlPlane
 
+extension Controller {
+    fileprivate func resolved(_ names: [String]) -> [String] { names.filter { catalog.resolve($0) != nil } }
+}
+
 @Suite struct DeployTests {
     /// Runs a deployment of `draft` under `name`; answers node's last word to the CLI.
-    private func deploy(_ node: FakeNode, _ draft: ModelDraft, number: UInt32 = 1, manifest: [UInt8]? = nil)
-        async throws -> NodeCommand?
-    {
-        node.send(.deploying(deployment: number, peer: 0, DeployOptions(name: draft.name)))
+    private func deploy(
+        _ node: FakeNode, _ draft: ModelDraft, number: UInt32 = 1, manifest: [UInt8]? = nil, peer: UInt32 = 0
+    ) async throws -> NodeCommand? {
+        node.send(.deploying(deployment: number, peer: peer, DeployOptions(name: draft.name)))
         let verdict = await node.wait { commands in
             commands.last {
                 switch $0 {
-                case .mayDeploy(number, _), .rejected(number, _, _): true
+                case .mayDeploy(number, _, _, _), .rejected(number, _, _): true
                 default: false
                 }
             }
         }
         guard case .mayDeploy? = verdict else { return verdict }
         let json = try manifest ?? Array(JSONEncoder().encode(draft.manifest))
-        node.send(.imported(deployment: number, manifest: json, digests: draft.digests, written: 4))
+        node.send(
+            .imported(
+                deployment: number, manifest: json, digests: draft.digests, written: 4,
+                bytes: UInt64(draft.manifest.bytes)))
         return await node.wait { commands in
             commands.last {
                 switch $0 {
@@ -34,6 +42,89 @@ import Wire
                 }
             }
         }
+    }
+
+    @Test("A tenant's model is its own: its tenant must be there, and stays as long as the model")
+    func owned() async throws {
+        let store = MemoryStore()
+        let tenants = try Tenants(store: store, logger: Logger(label: "test")) { 1 }
+        let (controller, node) = try await plane(store, tenants: tenants)
+        guard case .rejected(_, "not_found", let message)? = try await deploy(node, draft("m@a")) else {
+            Issue.record("a model of nobody was let in")
+            return
+        }
+        #expect(message.contains("no tenant a"))
+        for name in ["m@", "@a", "m@a@a", "m@A", "m@a/b"] {
+            guard case .rejected(_, "bad_name", _)? = try await deploy(node, draft(name), number: 2) else {
+                Issue.record("\(name) was taken for a name")
+                continue
+            }
+        }
+        _ = try tenants.create("a", TenantLimits(models: []))
+        #expect(try report(await deploy(node, draft("m@a"), number: 3)).name == "m@a")
+        #expect(await controller.models().map(\.name) == ["m", "m@a"])
+        let described = try await controller.describe("m@a")
+        #expect(described.owner == "a" && described.users == ["a"])
+        #expect(described.functions.first?.name == "m@a/router")
+        #expect(try await controller.describe("m").owner == nil)
+        // Its own router of it, and none that only looks like one.
+        let names = ["m@a/router@a", "m/router@a", "m@b/router", "m/router@", "m@a"]
+        #expect(await controller.resolved(names) == ["m@a/router@a", "m/router@a"])
+        #expect(#expect(throws: ControlFailure.self) { try tenants.remove("a") }?.code == "in_use")
+        _ = try await controller.remove("m@a")
+        _ = try tenants.remove("a")
+    }
+
+    @Test(
+        "A tenant's user deploys under names of its own, sealed, within its shares, and hears of its own shards alone")
+    func byUser() async throws {
+        let store = MemoryStore()
+        let tenants = try Tenants(store: store, logger: Logger(label: "test")) { 1 }
+        _ = try tenants.create("a", TenantLimits(uid: 1001, disk: 40_000))
+        let (controller, node) = try await plane(store, tenants: tenants)
+        let first = try report(await deploy(node, draft(), peer: 1001))
+        #expect(first.name == "m" && first.shardsWritten == 4)
+        #expect(await controller.models().map(\.name) == ["m", "m@a"])
+        #expect(
+            node.state.withLock {
+                $0.commands.contains(.mayDeploy(deployment: 1, probe: false, sealed: true, room: 40_000))
+            })
+        let second = try report(await deploy(node, draft("n", changed: [1]), number: 2, peer: 1001))
+        #expect(second.shardsWritten == 1)
+        // 16 KiB each: a third one is too much, one in place of another is not.
+        guard
+            case .rejected(_, "share_exceeded", let message)? = try await deploy(
+                node, draft("o"), number: 3, peer: 1001)
+        else {
+            Issue.record("the share was exceeded")
+            return
+        }
+        #expect(message.contains("o needs 16384 bytes of disk, and of the 40000") && message.contains("take 32768"))
+        #expect(try report(await deploy(node, draft("n", changed: [2]), number: 4, peer: 1001)).revision == 2)
+        _ = try tenants.set("a") { ($0.disk, $0.memory) = (nil, 1) }
+        // Before the first shard is written.
+        node.send(.deploying(deployment: 5, peer: 1001, DeployOptions(name: "p")))
+        node.send(.planned(deployment: 5, manifest: try Array(JSONEncoder().encode(draft("p").manifest))))
+        let verdict = await node.wait {
+            $0.last { if case .rejected(5, "share_exceeded", _) = $0 { true } else { false } }
+        }
+        #expect(verdict != nil)
+        _ = try tenants.set("a") { $0.memory = nil }
+        node.send(.deploying(deployment: 6, peer: 1001, DeployOptions(name: "p")))
+        node.send(.planned(deployment: 6, manifest: try Array(JSONEncoder().encode(draft("p").manifest))))
+        #expect(await node.wait { $0.last { $0 == .mayWrite(deployment: 6) } } != nil)
+        for name in ["m@b", "m@a@a", "", "@"] {
+            guard case .rejected(_, "bad_name", _)? = try await deploy(node, draft(name), number: 7, peer: 1001) else {
+                Issue.record("\(name) was taken for a name")
+                continue
+            }
+        }
+        // And removes what is its own.
+        node.send(.removing(request: 90, peer: 1001, model: "absent"))
+        #expect(await node.wait { $0.last { if case .denied(90, "not_found", _) = $0 { true } else { false } } } != nil)
+        node.send(.removing(request: 91, peer: 1001, model: "m"))
+        #expect(await node.wait { $0.last { $0 == .removed(request: 91) } } != nil)
+        #expect(await controller.models().map(\.name) == ["m", "n@a"])
     }
 
     private func report(_ command: NodeCommand?) throws -> DeployReport {
@@ -52,7 +143,7 @@ import Wire
         #expect(await controller.models().map(\.name) == ["m"])
         #expect(node.retained.count == 4)
         guard
-            case .mayDeploy(_, probe: false)? = node.state.withLock({
+            case .mayDeploy(_, probe: false, sealed: false, room: .max)? = node.state.withLock({
                 $0.commands.first { if case .mayDeploy = $0 { true } else { false } }
             })
         else {

@@ -70,8 +70,9 @@ final class FakeNode: Sendable {
     }
 
     /// Asks for functions by name; answers what control granted or denied.
-    func acquire(_ names: [String]) async -> NodeCommand? {
-        await ask { .acquire(request: $0, caller: 0, peer: 0, names: names, functions: []) }
+    /// - Parameter peer: the user who asks.
+    func acquire(_ names: [String], _ ids: [UInt64] = [], peer: UInt32 = 0) async -> NodeCommand? {
+        await ask { .acquire(request: $0, caller: 0, peer: peer, names: names, functions: ids) }
     }
     func acquire(_ ids: [UInt64], caller: UInt64) async -> NodeCommand? {
         await ask { .acquire(request: $0, caller: caller, peer: 0, names: [], functions: ids) }
@@ -140,6 +141,9 @@ final class MemoryStore: RegistryStore {
 
     func deploy(_ draft: ModelDraft) throws(StoreError) -> ModelRecord {
         if let failure = state.withLock({ $0.failure }) { throw failure }
+        if let owner = ModelName.owner(of: draft.name), state.withLock({ $0.tenants[owner] }) == nil {
+            throw StoreError(code: "no_tenant", message: "there is no tenant \(owner)")
+        }
         return state.withLock { state in
             let old = state.models[draft.name]
             let functions = draft.manifest.functions.enumerated().map { index, function in
@@ -184,6 +188,8 @@ final class MemoryStore: RegistryStore {
 
     func remove(tenant: String) throws(StoreError) -> Bool {
         if let failure = state.withLock({ $0.failure }) { throw failure }
+        let models = state.withLock { $0.models.keys.filter { ModelName.owner(of: $0) == tenant } }
+        guard models.isEmpty else { throw StoreError(code: "in_use", message: "tenant \(tenant) has models") }
         return state.withLock { $0.tenants.removeValue(forKey: tenant) != nil }
     }
 
@@ -221,12 +227,12 @@ func noTenants() throws -> Tenants { try Tenants(store: MemoryStore(), logger: L
 /// A controller over `store` with a node.
 func plane(
     _ store: MemoryStore = MemoryStore(), deployed: [ModelDraft] = [draft()], idle: Duration = .seconds(3600),
-    now: @escaping @Sendable () -> Moment = Controller.monotonic
+    tenants: Tenants? = nil, now: @escaping @Sendable () -> Moment = Controller.monotonic
 ) async throws -> (Controller, FakeNode) {
     for draft in deployed { _ = try store.deploy(draft) }
     var quiet = Logger(label: "test")
     quiet.logLevel = .critical
     let settings = ControlSettings(version: "test", idle: IdlePolicy(fixed: idle), lanes: 2, sequences: 2, queue: 2)
-    let controller = try Controller(store: store, settings: settings, logger: quiet, now: now)
+    let controller = try Controller(store: store, settings: settings, logger: quiet, tenants: tenants, now: now)
     return (controller, await FakeNode(controller))
 }

@@ -14,6 +14,16 @@ extension Tenants {
     func its(_ name: String) throws -> Caller { try caller(showing: createKey(for: name).key) }
 }
 
+extension ModelRecord {
+    /// A model of one function.
+    fileprivate static func named(_ name: String) -> ModelRecord {
+        let draft = draft(name, experts: 0)
+        return ModelRecord(
+            name: name, revision: 1, manifest: draft.manifest, options: draft.options, deployedAt: 1, node: "n1",
+            functions: [])
+    }
+}
+
 @Suite("Tenants") final class TenantsTests: Sendable {
     private let clock = Mutex(Duration.zero)
 
@@ -64,6 +74,36 @@ extension Tenants {
         #expect(throws: ControlFailure.self) { try again.caller(showing: other.key) }
         _ = try again.remove("a")
         #expect(try again.caller(showing: nil) == .local)
+    }
+
+    @Test("A name means a tenant's own model first, then the operator's; another tenant's where it is let in")
+    func names() throws {
+        let tenants = try tenants()
+        _ = try tenants.create("a", TenantLimits())
+        _ = try tenants.create("b", TenantLimits(models: ["chat@a", "m"]))
+        _ = try tenants.create("c", TenantLimits(models: []))
+        let (a, b, c) = (try tenants.its("a"), try tenants.its("b"), try tenants.its("c"))
+        #expect(tenants.meanings(of: "chat", for: a) == ["chat@a", "chat"])
+        #expect(tenants.meanings(of: "chat@a", for: a) == ["chat@a"])
+        #expect(tenants.meanings(of: "chat@b", for: a) == [])
+        #expect(
+            tenants.meanings(of: "chat", for: b) == ["chat@b"] && tenants.meanings(of: "m", for: b) == ["m@b", "m"])
+        #expect(tenants.meanings(of: "chat@a", for: b) == ["chat@a"])
+        #expect(tenants.meanings(of: "m", for: c) == ["m@c"])
+        for nonsense in ["", "@", "m@", "@a", "chat@a@a", "Chat", "chat/router"] {
+            #expect(tenants.meanings(of: nonsense, for: a) == [], "\(nonsense)")
+        }
+        let there = ["chat", "chat@a", "chat@b", "m"].map { name in
+            ModelSummary(.named(name), instances: 0)
+        }
+        func seen(_ caller: Caller) -> [String] { tenants.visible(there, to: caller).map(\.name) }
+        #expect(seen(.local) == ["chat", "chat@a", "chat@b", "m"])
+        #expect(seen(a) == ["chat", "m"] && seen(b) == ["chat", "chat@a", "m"] && seen(c) == [])
+        #expect(tenants.users(of: "chat@a") == ["a", "b"] && tenants.users(of: "chat") == ["a"])
+        // One of the same name that comes later is another.
+        _ = try tenants.remove("a")
+        _ = try tenants.create("a", TenantLimits())
+        #expect(tenants.meanings(of: "chat", for: a) == [] && seen(a) == [])
     }
 
     @Test("The operator's keys open what they were made for, and close the API to everybody without a key")

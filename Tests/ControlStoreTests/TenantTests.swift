@@ -43,6 +43,34 @@ import Testing
         }
     }
 
+    @Test("A model has its tenant for as long as it is there, and a repair leaves none without")
+    func owners() throws {
+        try withFolder { folder in
+            let path = "\(folder)/registry.sqlite"
+            let registry = try SQLiteRegistry(path: path)
+            func code(_ body: () throws -> Void) -> String? { #expect(throws: StoreError.self, performing: body)?.code }
+            #expect(code { _ = try registry.deploy(draft("m@a")) } == "no_tenant")
+            try registry.write(tenant("a"))
+            try registry.write(tenant("b"))
+            let model = try registry.deploy(draft("m@a"))
+            #expect(code { _ = try registry.remove(tenant: "a") } == "in_use")
+            #expect(try registry.remove(tenant: "b"))
+            // Writing it anew leaves its models alone.
+            try registry.write(tenant("a", keys: 1))
+            #expect(try registry.models() == [model] && registry.tenants().count == 1)
+            try registry.queue.write { try $0.execute(sql: "DELETE FROM tenants") }
+            registry.close()
+            #expect(code { _ = try SQLiteRegistry(path: path) } == "damaged")
+            let repair = try RegistryRepair(path: path)
+            #expect(repair.damage?.contains("no tenant a") == true)
+            _ = try repair.replace(keeping: repair.models)
+            let again = try SQLiteRegistry(path: path)
+            let bare = try again.tenants()
+            #expect(try again.models() == [model])
+            #expect(bare.map(\.name) == ["a"] && bare[0].keys.isEmpty && bare[0].limits.models == [])
+        }
+    }
+
     @Test("Two tenants never have the same key")
     func unique() throws {
         try withFolder { folder in

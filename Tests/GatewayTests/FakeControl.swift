@@ -31,7 +31,6 @@ final class FakeTenants: TenantAdministration {
         limits.withLock { edit(&$0) }
         return try report(name)
     }
-    func remove(_ name: String) throws(ControlFailure) -> TenantReport { try report(name) }
     func createKey(for name: String) throws(ControlFailure) -> NewKey { NewKey(id: "locum-abc", key: "locum-abcdef") }
     func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey {
         NewKey(id: "locum-\(role)", key: "locum-\(role)-key")
@@ -108,6 +107,11 @@ final class FakeControl: ControlService {
         guard model == "m" else { throw ControlFailure(code: "not_found", message: "no model is named \(model)") }
         return EvictReport(evicted: 1)
     }
+    func remove(tenant: String, withModels: Bool) async throws(ControlFailure) -> TenantReport {
+        guard tenant == "a", withModels else { throw ControlFailure(code: "in_use", message: "it has models") }
+        return try administration.report(tenant)
+    }
+    func find(_ model: String, for caller: Caller) async throws(ControlFailure) -> String { model }
     func status() async -> StatusReport {
         StatusReport(
             version: "test", node: "n", nodeConnected: true, uptimeSeconds: 1, models: 1, instances: 0,

@@ -160,7 +160,8 @@ import Testing
             #expect(status(try await ask("POST /admin/keys", wrong)) == 400, "\(wrong)")
         }
         #expect(try await ask("GET /admin/keys").contains(#""role":"admin""#))
-        #expect(status(try await ask("DELETE /admin/tenants/a")) == 200)
+        #expect(status(try await ask("DELETE /admin/tenants/a")) == 409)
+        #expect(status(try await ask("DELETE /admin/tenants/a?models=true")) == 200)
         let hash = String(repeating: "ab", count: 32)
         let put = #"{"created_at":5,"limits":{"weight":2},"keys":[{"id":"locum-x","hash":"\#(hash)","created_at":6}]}"#
         #expect(status(try await ask("PUT /admin/tenants/a", put)) == 200)

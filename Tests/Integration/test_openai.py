@@ -9,7 +9,7 @@ import urllib.request
 
 import openai
 import pytest
-from daemon import wait_for
+from daemon import NANO, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,28 @@ def test_chat_takes_content_parts(client):
         ).choices[0].message.content
 
     assert answer([{"type": "text", "text": "Tell me "}, {"type": "text", "text": "a story."}]) == answer("Tell me a story.")
+
+
+def test_settings_of_a_chat_template(tales, client, tmp_path):
+    """Qwen3's template writes an empty thought where thinking is turned off."""
+    tales.deploy(NANO / "qwen3moe", "--name", "thinker", "--kv-type", "f32")
+    try:
+        def prompt(**more):
+            return client.chat.completions.create(
+                model="thinker", messages=[{"role": "user", "content": "Hi"}], max_tokens=1, extra_body=more).usage.prompt_tokens
+
+        usual = prompt()
+        assert prompt(chat_template_kwargs={"enable_thinking": False}) > usual
+        for harmless in ({"enable_thinking": True}, {"enable_thinking": None}, {"unknown": 3, "style": "<|im_end|>"}, {}, None):
+            assert prompt(chat_template_kwargs=harmless) == usual
+        for wrong, parameter in [
+            ([], "chat_template_kwargs"), ({"a": [1]}, "chat_template_kwargs.a"), ({"a": 0.5}, "chat_template_kwargs.a"),
+            ({"messages": "x"}, "chat_template_kwargs"), ({"bos_token": "x"}, "chat_template_kwargs")]:
+            with pytest.raises(openai.BadRequestError) as error:
+                prompt(chat_template_kwargs=wrong)
+            assert error.value.body["param"] == parameter, error.value.body
+    finally:
+        tales.run("rm", "thinker")
 
 
 def test_chat_log_probabilities(client):

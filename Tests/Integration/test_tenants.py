@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import statistics
@@ -104,6 +105,38 @@ def test_how_long_a_refusal_takes(box):
             times[name].append(time.perf_counter() - begin)
     medians = {name: statistics.median(values) * 1e6 for name, values in times.items()}
     FIGURES.append("refused keys: " + ", ".join(f"{name} {value:.0f} µs" for name, value in medians.items()))
+
+
+def test_a_tenants_keys_and_values(data):
+    """No more memory for them than it may have: requests wait for each other, and one that never fits is told the numbers."""
+    with Daemon(data, "--idle-timeout", "300s", "--threads", "2") as daemon:
+        daemon.deploy(NANO / "qwen2moe", "--name", "nano", "--kv-type", "f32")
+        daemon.run("tenant", "create", "eve", "--kv-memory", "1")
+        api = client(daemon, daemon.run("key", "create", "eve").strip())
+
+        def ask(seed: int, tokens: int = 200) -> str:
+            prompt = [5 + (seed * 31 + i * 7) % 400 for i in range(40)]
+            return api.completions.create(
+                model="nano", prompt=prompt, max_tokens=tokens, temperature=0, extra_body={"ignore_eos": True}).choices[0].text
+
+        with pytest.raises(openai.BadRequestError) as error:
+            ask(0)
+        taken = int(re.search(r"(\d+) bytes of keys", error.value.body["message"])[1])
+        assert error.value.code == "context_length_exceeded" and "you may have 1;" in error.value.body["message"]
+        daemon.run("tenant", "set", "eve", "--kv-memory", "unlimited")
+        alone = [ask(seed) for seed in range(6)]
+        daemon.run("evict", "nano/router")
+        limit = taken * 5 // 2
+        daemon.run("tenant", "set", "eve", "--kv-memory", str(limit))
+        assert daemon.json("tenant", "describe", "eve")["limits"]["kv_memory"] == limit
+        seen = []
+        with ThreadPoolExecutor(6) as pool:
+            answers = [pool.submit(ask, seed) for seed in range(6)]
+            while not all(answer.done() for answer in answers):
+                seen.append(daemon.status()["memory"]["kv_bytes"])
+        assert [answer.result() for answer in answers] == alone
+        assert taken < max(seen) <= limit, f"{max(seen)} of {limit}, one takes {taken}"
+        FIGURES.append(f"six requests of {taken} bytes of keys and values at once: {max(seen)} bytes at most, {limit} allowed")
 
 
 def test_the_keys_are_not_in_the_data_folder(box):

@@ -75,7 +75,8 @@ private struct RouterTexts {
         try template.render(
             messages: chat.messages.map { ChatMessage(role: $0.role, content: $0.content) },
             addGenerationPrompt: chat.add_generation_prompt, bosToken: config.bosText.isEmpty ? nil : config.bosText,
-            eosToken: config.eosText.isEmpty ? nil : config.eosText)
+            eosToken: config.eosText.isEmpty ? nil : config.eosText,
+            settings: (chat.template_arguments ?? [:]).map { ($0.key, .boolean($0.value)) })
     }
 }
 
@@ -104,8 +105,7 @@ private struct RouterTexts {
     func chats(source: String) throws {
         let model = try RouterTexts(source)
         #expect(model.reference.chats.count >= 22)
-        // Arguments for templates are no part of the interface.
-        for chat in model.reference.chats where chat.template_arguments == nil {
+        for chat in model.reference.chats {
             if let refusal = chat.error {
                 let error = #expect(throws: TemplateError.self, "\(chat.name)") { try model.render(chat) }
                 #expect(error?.message == refusal)

@@ -112,6 +112,74 @@ import Wire
         withExtendedLifetime(worker) {}
     }
 
+    @Test("What a tenant's user names is control's to decide, also where it is warm; when that changes its links end")
+    func tenants() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let worker = try h.warmInstance(control)
+        func mode() -> mode_t {
+            var info = stat()
+            return stat("\(h.path)/run/invoke.sock", &info) == 0 ? info.st_mode & 0o777 : 0
+        }
+        let before = try h.connectCaller()
+        try h.settle()
+        #expect(mode() == 0o600)
+        try h.command(control, .users([geteuid()], changed: []))
+        #expect(try h.failure(before).code == "denied" && mode() == 0o666)
+        let caller = try h.connectCaller()
+        try h.request(caller, .acquireNamed(request: 1, functions: ["m/L00-E000"]))
+        guard case .acquire(let question, 0, geteuid(), ["m/L00-E000"], [], []) = try h.event(control) else {
+            Issue.record("control was not asked")
+            return
+        }
+        try h.command(control, .granted(request: question, functions: [10]))
+        let (event, kept) = try h.answer(caller)
+        guard case .links(1, _, let grants, true) = event else {
+            Issue.record("no links: \(event)")
+            return
+        }
+        // It says that it lets go, and keeps its ends.
+        try h.request(caller, .taken(request: 1))
+        try h.request(caller, .released(links: grants.map(\.link), faulty: false))
+        try h.settle()
+        try h.command(control, .users([geteuid()], changed: [geteuid()]))
+        #expect(try h.failure(caller).code == "denied")
+        #expect(try h.until("the end of the instance") { worker.process.hasEnded ? true : nil })
+        try h.command(control, .users([], changed: [geteuid()]))
+        try h.settle()
+        #expect(mode() == 0o600)
+        withExtendedLifetime(kept) {}
+    }
+
+    @Test("A model is removed when control has done it, or not at all")
+    func removal() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let caller = try h.connectCaller()
+        for request in 1...2 as ClosedRange<UInt32> {
+            try h.request(caller, .remove(request: request, model: "m"))
+            guard case .removing(let number, geteuid(), "m") = try h.event(control) else {
+                Issue.record("control was not asked")
+                return
+            }
+            #expect(try h.isSilent(caller))
+            try h.command(
+                control,
+                request == 1
+                    ? .removed(request: number) : .denied(request: number, code: "not_found", message: "no model m"))
+            switch try h.answer(caller).event {
+            case .removed(1): #expect(request == 1)
+            case .failed(2, "not_found", "no model m"): #expect(request == 2)
+            case let other: Issue.record("\(other)")
+            }
+        }
+        // Control goes, and whoever waits hears of it.
+        try h.request(caller, .remove(request: 3, model: "m"))
+        _ = try h.event(control)
+        shutdown(control.raw, Int32(SHUT_RDWR))
+        #expect(try h.failure(caller).code == "unavailable")
+    }
+
     @Test("Many links travel in messages of at most 64, each after the last was taken")
     func flowControl() throws {
         let h = try Harness()

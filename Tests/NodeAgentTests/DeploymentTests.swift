@@ -17,7 +17,10 @@ import Wire
         let id: UInt32
     }
 
-    func begin(_ h: Harness, _ control: Descriptor, name: String = "m", sourceBytes: Int = 1000) throws -> Begun {
+    func begin(
+        _ h: Harness, _ control: Descriptor, name: String = "m", sourceBytes: Int = 1000, sealed: Bool = false,
+        room: UInt64 = .max
+    ) throws -> Begun {
         let source = try SharedMemory(name: "source", count: sourceBytes)
         let cli = try h.connectCaller()
         try h.request(cli, .deploy(DeployOptions(name: name), files: ["config.json"], more: true), [0])
@@ -28,7 +31,7 @@ import Wire
         }
         #expect(options.name == name)
         let before = h.importers.count
-        try h.command(control, .mayDeploy(deployment: id, probe: true))
+        try h.command(control, .mayDeploy(deployment: id, probe: true, sealed: sealed, room: room))
         let importer = try h.until("the import") { h.importers.count > before ? h.importers[before].channel : nil }
         let start = try #require(try h.next(importer, "start"))
         guard case .start(let given, let files, false) = try ImportCommand(frame: start.bytes) else {
@@ -50,6 +53,11 @@ import Wire
     /// Writes one shard as the import does, and closes it.
     func write(_ h: Harness, _ importer: Descriptor, index: UInt32, _ bytes: [UInt8], beyond: Int = 0) throws {
         try say(importer, .create(index: index, length: UInt64(bytes.count)))
+        try fill(h, importer, bytes, beyond: beyond)
+    }
+
+    /// Writes into the file that node has made.
+    func fill(_ h: Harness, _ importer: Descriptor, _ bytes: [UInt8], beyond: Int = 0) throws {
         let (created, descriptors) = try command(h, importer)
         #expect(created == .created)
         let file = try #require(descriptors.first)
@@ -82,7 +90,7 @@ import Wire
         #expect(try command(h, importer).command == .finished)
         try say(importer, .manifest(part: [1, 2], last: false))
         try say(importer, .manifest(part: [3], last: true))
-        guard case .imported(begun.id, [1, 2, 3], [known, name], 1) = try h.event(control) else {
+        guard case .imported(begun.id, [1, 2, 3], [known, name], 1, _) = try h.event(control) else {
             Issue.record("control was not told")
             return
         }
@@ -93,6 +101,49 @@ import Wire
         }
         #expect(h.files("shards").count == 2 && h.files("tmp").isEmpty)
         #expect(try h.until("the end of the import") { h.importers[0].process.hasEnded ? true : nil })
+    }
+
+    @Test("What a tenant deploys is written whole, whoever has the same bytes, within its room, and is stored once")
+    func sealed() throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let known = try h.store([9, 9])
+        let begun = try begin(h, control, sealed: true, room: 4)
+        let importer = begun.importer
+        try say(importer, .plan(part: [7], last: false))
+        try say(importer, .plan(part: [8], last: true))
+        guard case .planned(begun.id, [7, 8]) = try h.event(control) else {
+            Issue.record("control did not hear of the plan")
+            return
+        }
+        try say(importer, .has(index: 0, digest: known))
+        #expect(try command(h, importer).command == .has(false))
+        // Nothing is written before control has agreed.
+        try say(importer, .create(index: 0, length: 2))
+        try h.settle()
+        #expect(h.files("tmp").isEmpty)
+        try h.command(control, .mayWrite(deployment: begun.id))
+        try fill(h, importer, [9, 9])
+        try say(importer, .finish(index: 0, digest: known, length: 2))
+        #expect(try command(h, importer).command == .finished)
+        #expect(h.files("shards").count == 1 && h.files("tmp").isEmpty)
+        try say(importer, .create(index: 1, length: 3))
+        #expect(try h.failure(begun.cli).code == "share_exceeded")
+        #expect(h.files("shards").count == 1 && h.files("tmp").isEmpty)
+    }
+
+    @Test("A plan that comes late or twice is none", arguments: [false, true])
+    func latePlan(afterShard: Bool) throws {
+        let h = try Harness()
+        let control = try h.greetedControl()
+        let begun = try begin(h, control)
+        if afterShard {
+            try write(h, begun.importer, index: 0, [1])
+        } else {
+            try say(begun.importer, .plan(part: [1], last: true))
+        }
+        try say(begun.importer, .plan(part: [1], last: true))
+        #expect(try h.failure(begun.cli).code == "bad_request")
     }
 
     @Test("A shard whose bytes are not what the import claims ends the deployment and is not kept")

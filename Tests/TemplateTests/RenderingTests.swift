@@ -33,6 +33,22 @@ import Testing
         #expect(try render("{{ messages[0].content | tojson }}", messages) == [own("\""), user(" Hi<x> "), own("\"")])
     }
 
+    @Test("settings are what the caller gave: plain values, whose text stays the caller's")
+    func settings() throws {
+        let source =
+            "{{ '<think>' if enable_thinking is defined and enable_thinking is true }}{{ depth + 1 if depth is defined }}"
+            + "{{ '[' ~ style ~ ']' if style }}{{ 'none' if nothing is none }}"
+        let template = try Template(Template.compile(source: source))
+        func render(_ settings: [(name: String, value: TemplateValue)]) throws -> [Segment] {
+            try template.render(messages: [], addGenerationPrompt: true, settings: settings)
+        }
+        #expect(try render([]).isEmpty)
+        #expect(try render([("enable_thinking", .boolean(false)), ("depth", .integer(41))]) == [own("42")])
+        #expect(try render([("style", .text("<s>")), ("nothing", .none)]) == [own("["), user("<s>"), own("]none")])
+        #expect(
+            try render([("enable_thinking", .boolean(false)), ("enable_thinking", .boolean(true))]) == [own("<think>")])
+    }
+
     @Test("template text next to template text is one segment")
     func merged() throws {
         #expect(try render("a{{ 'b' }}{% if true %}c{% endif %}{{ 1 }}") == [own("abc1")])

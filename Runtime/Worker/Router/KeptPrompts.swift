@@ -21,6 +21,8 @@ struct KeptPrompts<Cache: AnyObject> {
 
     var bytes: Int { entries.reduce(0) { $0 + $1.bytes } }
 
+    func bytes(of owner: UInt64) -> Int { entries.reduce(0) { $0 + ($1.owner == owner ? $1.bytes : 0) } }
+
     /// Keeps another, at most `most` in all. Those that it begins with, and the oldest, go; it goes itself if another begins
     /// with it.
     /// - Returns: bytes that came free.
@@ -53,11 +55,15 @@ struct KeptPrompts<Cache: AnyObject> {
         return (entry.cache, count)
     }
 
-    /// Lets go of the oldest until at least so many bytes are free.
+    /// Lets go of the oldest, or the oldest of an owner, until at least so many bytes are free.
     /// - Returns: bytes that came free.
-    mutating func give(back bytes: Int) -> Int {
+    mutating func give(back bytes: Int, of owner: UInt64? = nil) -> Int {
         var freed = 0
-        while freed < bytes, !entries.isEmpty { freed += entries.removeFirst().bytes }
+        entries.removeAll { entry in
+            guard freed < bytes, owner == nil || entry.owner == owner else { return false }
+            freed += entry.bytes
+            return true
+        }
         return freed
     }
 }

@@ -26,8 +26,8 @@ struct PromptReader {
             let begun = withBegin(ids)
             try check(begun, "prompt")
             return (begun, self.text(of: ids))
-        case .chat(let turns):
-            let ids = withBegin(try render(turns))
+        case .chat(let turns, let settings):
+            let ids = withBegin(try render(turns, settings))
             try check(ids, "messages")
             return (ids, text(of: ids))
         }
@@ -65,7 +65,7 @@ struct PromptReader {
         return String(decoding: text.push(ids.flatMap { tokenizer.bytes(of: $0) }) + text.finish(), as: UTF8.self)
     }
 
-    private func render(_ turns: [ChatTurn]) throws(RouterFailure) -> [Int32] {
+    private func render(_ turns: [ChatTurn], _ settings: [NamedSetting]) throws(RouterFailure) -> [Int32] {
         guard let template else {
             throw RouterFailure(
                 "invalid_messages", parameter: "messages",
@@ -74,14 +74,32 @@ struct PromptReader {
         guard !turns.isEmpty else {
             throw RouterFailure("invalid_messages", parameter: "messages", "there are no messages; give at least one")
         }
+        if let own = settings.first(where: { Template.ownNames.contains($0.name) }) {
+            throw RouterFailure(
+                "invalid_messages", parameter: "chat_template_kwargs",
+                "'\(own.name)' follows from the request and the model; leave it out of 'chat_template_kwargs'")
+        }
         do throws(TemplateError) {
             let segments = try template.render(
                 messages: turns.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: true,
                 bosToken: config.bosText.isEmpty ? nil : config.bosText,
-                eosToken: config.eosText.isEmpty ? nil : config.eosText)
+                eosToken: config.eosText.isEmpty ? nil : config.eosText,
+                settings: settings.map { ($0.name, TemplateValue($0.value)) })
             return tokenizer.encode(segments.map { TextPiece(utf8: $0.text, parsesSpecial: !$0.isUserContent) })
         } catch {
             throw RouterFailure("invalid_messages", parameter: "messages", error.message)
         }
+    }
+}
+
+extension TemplateValue {
+    init(_ setting: TemplateSetting) {
+        self =
+            switch setting {
+            case .none: .none
+            case .boolean(let value): .boolean(value)
+            case .integer(let value): .integer(Int(value))
+            case .text(let value): .text(value)
+            }
     }
 }

@@ -80,7 +80,8 @@ extension RouterServer {
         case .command(.generate(let spec), let number):
             let key = SequenceKey(caller: caller.key, number: number)
             let isUnderWay =
-                sequences.contains { $0.key == key } || waiting.values.contains { $0.key == key }
+                sequences.contains { $0.key == key } || held.contains { $0.key == key }
+                || waiting.values.contains { $0.key == key }
             if isUnderWay { return false }
             take(spec, key, from: caller)
         }
@@ -98,18 +99,51 @@ extension RouterServer {
             if connection.draining {
                 throw RouterFailure("draining", "this router is being stopped; acquire it again")
             }
-            guard sequences.count + waiting.count < mostSequences else {
+            guard sequences.count + waiting.count + held.count < mostSequences else {
                 throw RouterFailure("busy", "this router has \(mostSequences) sequences under way; try again later")
             }
             let request = try SequenceRequest(spec, prompts: prompts, config: config)
             let bytes = model.cacheBytes(capacity: request.prompt.count + request.limit)
+            let most = spec.ownerBytes == 0 ? Int.max : Int(clamping: spec.ownerBytes)
+            guard bytes <= most else {
+                throw RouterFailure(
+                    "context_length_exceeded", parameter: "max_tokens",
+                    "\(request.prompt.count) tokens of prompt and \(request.limit) of output take \(bytes) bytes of keys and "
+                        + "values, and you may have \(most); ask for fewer")
+            }
             nextNumber += 1
-            let sequence = WaitingSequence(
-                key: key, request: request, number: nextNumber, bytes: bytes, arrived: locum_monotonic_ns())
-            if bytes == 0 { start(sequence) } else { waiting[connection.reserve(bytes)] = sequence }
+            held.append(
+                WaitingSequence(
+                    key: key, request: request, number: nextNumber, bytes: bytes, most: most,
+                    arrived: locum_monotonic_ns()))
+            admitHeld()
         } catch {
             refuse(caller, key.number, error)
         }
+    }
+
+    /// Asks node for room for those whose owners may have it, each owner's in order.
+    private func admitHeld() {
+        while let next = held.firstIndex(where: { isFirstHeld($0) && mayHave($0) }) {
+            let sequence = held.remove(at: next)
+            if sequence.bytes == 0 { start(sequence) } else { waiting[connection.reserve(sequence.bytes)] = sequence }
+        }
+    }
+
+    private func isFirstHeld(_ sequence: WaitingSequence) -> Bool {
+        held.first { $0.request.owner == sequence.request.owner }?.number == sequence.number
+    }
+
+    /// Whether its owner's limit leaves room for it, if need be without what is kept of its prompts.
+    private func mayHave(_ sequence: WaitingSequence) -> Bool {
+        let owner = sequence.request.owner
+        let used =
+            sequences.reduce(0) { $0 + ($1.owner == owner ? $1.reserved : 0) }
+            + waiting.values.reduce(0) { $0 + ($1.request.owner == owner ? $1.bytes : 0) }
+        guard sequence.bytes <= sequence.most - used else { return false }
+        let excess = kept.bytes(of: owner) - (sequence.most - used - sequence.bytes)
+        if excess > 0 { giveBack(excess, of: owner) }
+        return true
     }
 
     /// Node has reserved room for a sequence; its caller may have left meanwhile.
@@ -147,6 +181,7 @@ extension RouterServer {
         let cost = sequences.first { $0.key == key }?.cost ?? SequenceCost()
         callers[key.caller]?.outbox.drop(key.number)
         callers[key.caller]?.outbox.add(.used(cost, last: true), sequence: key.number)
+        held.removeAll { $0.key == key }
         for (request, waiting) in waiting where waiting.key == key { self.waiting[request]?.isCancelled = true }
         remove { $0.key == key }
     }
@@ -167,6 +202,7 @@ extension RouterServer {
     private func remove(_ caller: Caller) {
         epoll.remove(caller.socket.raw)
         callers[caller.key] = nil
+        held.removeAll { $0.key.caller == caller.key }
         remove { $0.key.caller == caller.key }
     }
 
@@ -183,7 +219,10 @@ extension RouterServer {
         let before = sequences.count
         sequences.removeAll(where: condition)
         if freed > 0 { connection.unreserve(freed) }
-        if before > sequences.count { tellKept() }
+        if before > sequences.count {
+            tellKept()
+            admitHeld()
+        }
         guard sequences.isEmpty, before > 0 else { return }
         // An idle router keeps no scratch of the size of a vocabulary.
         model.trim()
@@ -199,6 +238,8 @@ struct WaitingSequence {
     let number: UInt64
     /// Of keys and values, once all its positions are computed.
     let bytes: Int
+    /// Of its owner's, in all.
+    let most: Int
     /// When it was asked for.
     let arrived: UInt64
     var isCancelled = false

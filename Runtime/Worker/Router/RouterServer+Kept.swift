@@ -24,9 +24,9 @@ extension RouterServer {
         return count
     }
 
-    /// Node needs memory.
-    func giveBack(_ bytes: Int) {
-        let freed = kept.give(back: bytes)
+    /// Node needs memory, or an owner does.
+    func giveBack(_ bytes: Int, of owner: UInt64? = nil) {
+        let freed = kept.give(back: bytes, of: owner)
         if freed > 0 { connection.unreserve(freed) }
         tellKept()
     }

@@ -29,6 +29,8 @@ final class RouterServer<Model: SequenceModel> {
     var nextCaller: UInt64 = 1
     /// In order of arrival; none has ended.
     var sequences: [Sequence] = []
+    /// Sequences that wait until their owner may have more memory, in order of arrival.
+    var held: [WaitingSequence] = []
     /// Sequences that wait for room in the memory budget, by the request to node.
     var waiting: [UInt32: WaitingSequence] = [:]
     /// Of ended sequences.

@@ -26,7 +26,8 @@ struct Apply: ParsableCommand {
     @Flag(help: "Show what would be changed, and change nothing. Models are read whole for that.") var dryRun = false
     @Flag(
         help: """
-            Remove models and tenants that the manifest does not name; a section that is empty or missing removes none.
+            Remove models and tenants that the manifest does not name; a section that is empty or missing removes none. A tenant
+            goes with its models.
             """)
     var prune = false
     @Flag(help: "Print JSON.") var json = false
@@ -37,6 +38,7 @@ struct Apply: ParsableCommand {
             let manifest = try SiteManifest(try YAML.read(file, "the manifest"), name: name)
             let sources = try sources(manifest, name)
             let (models, tenants) = try present()
+            try checkOwners(manifest, name, tenants)
             var changes = removals(manifest, models, tenants)
             // Said before anything is done.
             if !json { for change in changes { write(text: change.line) } }
@@ -45,14 +47,22 @@ struct Apply: ParsableCommand {
                 changes.append(change)
                 if !json { write(text: change.line) }
             }
-            for (model, source) in zip(manifest.models, sources) { note(try deploy(model, source)) }
+            let deployments = zip(manifest.models, sources)
+            for (model, source) in deployments where model.owner == nil { note(try deploy(model, source)) }
             for tenant in manifest.tenants {
                 let there = tenants.first { $0.name == tenant.name }?.limits
                 let change = SiteChange(tenant, there: there)
                 if change != nil, !dryRun { try put(tenant, isNew: there == nil) }
                 note(change)
             }
-            if !dryRun { for change in changes where change.action == .remove { try remove(change) } }
+            for (model, source) in deployments where model.owner != nil { note(try deploy(model, source)) }
+            if !dryRun {
+                let removals = changes.filter { $0.action == .remove }
+                // A tenant goes after its models.
+                for change in removals.filter({ $0.kind == .model }) + removals.filter({ $0.kind == .tenant }) {
+                    try remove(change)
+                }
+            }
             if json {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -82,9 +92,29 @@ struct Apply: ParsableCommand {
         guard prune else { return [] }
         let (kept, known) = (Set(manifest.models.map(\.options.name)), Set(manifest.tenants.map(\.name)))
         let gone = tenants.map(\.name).filter { !known.isEmpty && !known.contains($0) }
-        let superfluous = models.map(\.name).filter { !kept.isEmpty && !kept.contains($0) }
+        let superfluous = models.map(\.name).filter { name in
+            let owner = ModelName.owner(of: name)
+            // One that deploys itself does so beside the manifest.
+            let isSelfMade = tenants.contains { $0.name == owner && $0.limits.uid != nil }
+            return !kept.isEmpty && !kept.contains(name) && !isSelfMade
+                || ModelName.owner(of: name).map(gone.contains) == true
+        }
         return gone.sorted().map { SiteChange(removing: .tenant, $0) }
             + superfluous.sorted().map { SiteChange(removing: .model, $0) }
+    }
+
+    /// Models are of tenants that are there afterwards.
+    private func checkOwners(_ manifest: SiteManifest, _ name: String, _ tenants: [TenantReport]) throws {
+        let named = Set(manifest.tenants.map(\.name))
+        let stay = prune && !named.isEmpty ? named : named.union(tenants.map(\.name))
+        let problems = manifest.models.enumerated().compactMap { index, model -> String? in
+            guard let owner = model.owner, !stay.contains(owner) else { return nil }
+            let reason =
+                named.contains(owner) || !tenants.contains { $0.name == owner } ? "there is none" : "--prune removes it"
+            return
+                "\(name):\(model.line): models[\(index)].tenant: \(owner) cannot own a model, \(reason); name it in tenants"
+        }
+        guard problems.isEmpty else { throw SettingsError(problems) }
     }
 
     // MARK: Models
@@ -141,7 +171,9 @@ struct Apply: ParsableCommand {
             "router": .text(limits.router.rawValue), "queue": .number(limits.queue),
             "max_requests": limits.maxRequests.map { .number($0) } ?? .null,
             "tokens_per_minute": limits.tokensPerMinute.map { .number($0) } ?? .null,
-            "models": limits.models.map { .names($0) } ?? .null,
+            "models": limits.models.map { .names($0) } ?? .null, "uid": limits.uid.map { .number($0) } ?? .null,
+            "disk": limits.disk.map { .number($0) } ?? .null, "memory": limits.memory.map { .number($0) } ?? .null,
+            "kv_memory": limits.kvMemory.map { .number($0) } ?? .null,
         ]
         if isNew { members["name"] = .text(tenant.name) }
         let path = "/admin/tenants" + (isNew ? "" : "/" + Path.component(tenant.name))

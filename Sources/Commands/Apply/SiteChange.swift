@@ -73,6 +73,10 @@ struct SiteChange: Encodable, Equatable {
             ("router", limits.router.rawValue),
             ("max-requests", limits.maxRequests.map { "\($0)" } ?? "unlimited"), ("queue", "\(limits.queue)"),
             ("tokens-per-minute", limits.tokensPerMinute.map { "\($0)" } ?? "unlimited"),
+            ("uid", limits.uid.map { "\($0)" } ?? "none"),
+            ("disk", limits.disk.map { "\($0)" } ?? "unlimited"),
+            ("memory", limits.memory.map { "\($0)" } ?? "unlimited"),
+            ("kv-memory", limits.kvMemory.map { "\($0)" } ?? "unlimited"),
             ("models", limits.models.map { "[\($0.joined(separator: ", "))]" } ?? "all"),
         ]
     }

@@ -5,6 +5,7 @@
 //       - name: tales
 //         file: tales-moe
 //         experts-per-function: 4
+//         tenant: ada          # whose it is; left out: the operator's
 //     tenants:
 //       - name: ada
 //         weight: 3
@@ -23,6 +24,8 @@ struct SiteManifest: Sendable, Equatable {
         var chatTemplate: String?
         /// Where it stands.
         var line: Int
+        /// The tenant whose it is; nil: the operator's.
+        var owner: String? { ModelName.owner(of: options.name) }
     }
 
     /// A tenant that is to be there.
@@ -91,10 +94,11 @@ private struct Reader {
 
     mutating func model(_ node: YAML, _ field: String) -> SiteManifest.Model? {
         var model = SiteManifest.Model(options: DeployOptions(name: ""), file: "", line: node.line)
+        var owner: String?
         let before = problems.count
         for (member, line, value) in members(node, field) where !value.isNull {
             let place = "\(field).\(member.prefix(100))"
-            let known = ["name", "file", "chat-template"] + DeployOptions.names
+            let known = ["name", "file", "chat-template", "tenant"] + DeployOptions.names
             guard known.contains(member) else {
                 fault(line, place, "there is no such field; there are \(known.joined(separator: ", "))")
                 continue
@@ -103,6 +107,11 @@ private struct Reader {
             switch member {
             case "name":
                 model.options.name = text
+                if !ModelName.isValid(text) {
+                    fault(line, place, "'\(text.prefix(100))' does not fit: \(ModelName.rule)")
+                }
+            case "tenant":
+                owner = text
                 if !ModelName.isValid(text) {
                     fault(line, place, "'\(text.prefix(100))' does not fit: \(ModelName.rule)")
                 }
@@ -119,6 +128,7 @@ private struct Reader {
         if model.file.isEmpty {
             fault(node.line, field, "its file is missing: a folder, a .gguf file, or tales-moe")
         }
+        model.options.name = ModelName.full(model.options.name, of: owner)
         return problems.count == before ? model : nil
     }
 
@@ -140,12 +150,16 @@ private struct Reader {
             case "weight": set(&tenant.limits.weight, value, line, place, TenantLimits.weights)
             case "queue": set(&tenant.limits.queue, value, line, place, TenantLimits.queues)
             case "max-requests": limit(&tenant.limits.maxRequests, value, line, place, TenantLimits.requests)
+            case "uid": limit(&tenant.limits.uid, value, line, place, TenantLimits.uids, unset: "none")
+            case "disk": size(&tenant.limits.disk, value, line, place)
+            case "memory": size(&tenant.limits.memory, value, line, place)
+            case "kv-memory": size(&tenant.limits.kvMemory, value, line, place)
             case "tokens-per-minute": limit(&tenant.limits.tokensPerMinute, value, line, place, TenantLimits.rates)
             default:
                 fault(
                     line, place,
                     "there is no such field; there are name, weight, priority, router, max-requests, queue, "
-                        + "tokens-per-minute, models")
+                        + "tokens-per-minute, models, uid, disk, memory, kv-memory")
             }
         }
         if problems.count == before, tenant.name.isEmpty { fault(node.line, field, "its name is missing") }
@@ -200,10 +214,19 @@ private struct Reader {
     }
 
     private mutating func limit(
-        _ value: inout Int?, _ node: YAML, _ line: Int, _ place: String, _ range: ClosedRange<Int>
+        _ value: inout Int?, _ node: YAML, _ line: Int, _ place: String, _ range: ClosedRange<Int>,
+        unset: String = "unlimited"
     ) {
-        if case .text("unlimited", _) = node.content { return value = nil }
-        value = number(node, line, place, range, or: ", or unlimited")
+        if case .text(unset, _) = node.content { return value = nil }
+        value = number(node, line, place, range, or: ", or \(unset)")
+    }
+
+    private mutating func size(_ value: inout Int?, _ node: YAML, _ line: Int, _ place: String) {
+        guard let text = text(node, line, place) else { return }
+        value = text == "unlimited" ? nil : Quantity.bytes(text)
+        if value == nil, text != "unlimited" {
+            fault(line, place, "'\(text.prefix(100))' cannot be used; write a size like 20G, or unlimited")
+        }
     }
 
     /// Names of models; nil: all.
@@ -217,9 +240,11 @@ private struct Reader {
         }
         return items.enumerated().compactMap { index, item in
             guard let name = text(item, item.line, "\(place)[\(index)]") else { return nil }
-            guard ModelName.isValid(name) else {
+            guard ModelName.isFull(name) else {
                 fault(
-                    item.line, "\(place)[\(index)]", "'\(name.prefix(100))' is no model's name: \(ModelName.rule)")
+                    item.line, "\(place)[\(index)]",
+                    "'\(name.prefix(100))' is no model's name: \(ModelName.rule); of a tenant's model @ and the tenant's "
+                        + "name follow")
                 return nil
             }
             return name

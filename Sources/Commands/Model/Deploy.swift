@@ -19,6 +19,8 @@ struct Deploy: ParsableCommand {
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "Folder, .gguf file, or tales-moe.", completion: .file()) var source: String
     @Option(help: "Name of the model in the API; default: the source's name.") var name: String?
+    @Option(help: "The tenant whose it is to be; others may use it when `locum tenant set --model` lets them.")
+    var tenant: String?
     @Option(help: ArgumentHelp("Experts of a layer that share a function: a number or all.", valueName: "n"))
     var expertsPerFunction = "1"
     @Option(help: ArgumentHelp("Layers that share a function: a number or all.", valueName: "n"))
@@ -36,6 +38,7 @@ struct Deploy: ParsableCommand {
     func validate() throws {
         _ = try options(name: "x")
         if let name { try Self.check(name: name) }
+        if let tenant { try Name.check(tenant) }
     }
 
     private func options(name: String) throws -> DeployOptions {
@@ -56,7 +59,7 @@ struct Deploy: ParsableCommand {
             let chosen = name ?? Self.defaultName(source)
             try Self.check(name: chosen)
             let deployment = try Deployment(daemon)
-            let result = try deployment.run(try options(name: chosen), files)
+            let result = try deployment.run(try options(name: ModelName.full(chosen, of: tenant)), files)
             if json {
                 print(result)
             } else {

@@ -3,6 +3,7 @@ import ArgumentParser
 import ControlClient
 import FoundationEssentials
 import FunctionModel
+import Link
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List deployed models.", aliases: ["ls"])
@@ -42,7 +43,9 @@ struct Describe: ParsableCommand {
             if json { return write(bytes: Array(answer)) }
             let it = try JSONDecoder().decode(ModelDescription.self, from: answer)
             let facts: [(String, String)] = [
-                ("name", it.name), ("revision", "\(it.revision)"), ("architecture", it.architecture),
+                ("name", it.name), ("owner", it.owner.map { "tenant \($0)" } ?? "the operator"),
+                ("used by", it.users.isEmpty ? "the operator" : "the operator, " + it.users.joined(separator: ", ")),
+                ("revision", "\(it.revision)"), ("architecture", it.architecture),
                 ("parameters", Human.count(UInt64(max(0, it.parameters)))),
                 ("size", Human.bytes(it.bytes)),
                 ("quantization", it.quantization), ("source", it.sourceFormat), ("context", "\(it.context) tokens"),
@@ -85,7 +88,8 @@ struct Describe: ParsableCommand {
 
 struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Remove a model, its processes and the shards that no other model uses.")
+        commandName: "rm", abstract: "Remove a model, its processes and the shards that no other model uses.",
+        discussion: "A tenant's user removes models of its own.")
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "Name of a deployed model.") var model: String
     @Flag(help: "Print JSON.") var json = false
@@ -94,6 +98,10 @@ struct Remove: ParsableCommand {
 
     func run() throws {
         try reporting {
+            if daemon.isTenants {
+                try daemon.connect().remove(model)
+                return write(text: json ? "{}\n" : "removed \(model)\n")
+            }
             let answer = try daemon.client.request("DELETE", "/admin/models/" + Path.component(model))
             write(bytes: json ? Array(answer) : Array("removed \(model)\n".utf8))
         }

@@ -15,8 +15,8 @@ struct Restore: ParsableCommand {
         discussion: """
             A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
             there already are not written again. With --tenants the same is done with tenants and the operator's keys: what
-            was revoked since is valid again. With --usage what was used comes back; of an hour that is known here, too, the
-            greater amounts stand, so that nothing counts twice.
+            was revoked since is valid again. Models of tenants that are not here come with --tenants alone. With --usage what
+            was used comes back; of an hour that is known here, too, the greater amounts stand, so that nothing counts twice.
             """)
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String
@@ -36,8 +36,12 @@ struct Restore: ParsableCommand {
                     message: "\(file) holds no model \(name), only: \(index.models.map(\.name).joined(separator: ", "))"
                 )
             }
+            let wanted = index.models.filter { models.isEmpty || models.contains($0.name) }
+            // First, because models of tenants belong to somebody.
+            if tenants { try restore(index.tenants ?? [], index.operatorKeys ?? []) }
+            try checkOwners(wanted)
             var results: [String] = []
-            for model in index.models where models.isEmpty || models.contains(model.name) {
+            for model in wanted {
                 let source = SourceFile(
                     name: file.split(separator: "/").last.map(String.init) ?? file, descriptor: descriptor)
                 let result = try Deployment(daemon).run(Self.options(model), [source])
@@ -46,7 +50,6 @@ struct Restore: ParsableCommand {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
                 }
             }
-            if tenants { try restore(index.tenants ?? [], index.operatorKeys ?? []) }
             if usage, let used { try restore(used) }
             if json { return write(text: "[\(results.joined(separator: ","))]\n") }
             let left = [
@@ -57,6 +60,22 @@ struct Restore: ParsableCommand {
                 write(text: "left in the backup: \(left.joined(separator: ", ")), see --tenants\n")
             }
             if !usage, used != nil { write(text: "left in the backup: what was used, see --usage\n") }
+        }
+    }
+
+    /// Before anything large is written: whose models these are must be here.
+    private func checkOwners(_ wanted: [BackupIndex.Model]) throws {
+        let owners = Set(wanted.compactMap { ModelName.owner(of: $0.name) })
+        guard !owners.isEmpty else { return }
+        let reports: [TenantReport] = try daemon.client.get("/admin/tenants")
+        let missing = owners.subtracting(reports.map(\.name)).sorted()
+        guard missing.isEmpty else {
+            throw ControlError(
+                kind: .failed, code: "no_tenant",
+                message:
+                    "\(file) holds models of tenants that are not here: \(missing.joined(separator: ", ")). Restore "
+                    + "them, too, with --tenants, make them with `locum tenant create`, or name the models that you want"
+            )
         }
     }
 

@@ -3,6 +3,7 @@ import ArgumentParser
 import ControlClient
 import FoundationEssentials
 import FunctionModel
+import Settings
 
 struct TenantCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,11 +36,35 @@ struct TenantCommand: ParsableCommand {
         var tokensPerMinute: String?
         @Option(
             help: ArgumentHelp(
-                "A model that it may use; give it for each one, or `all`, which is the default.", valueName: "name"))
+                "A model that it may use beside its own; give it for each one, of another tenant's as NAME@TENANT, or `all` of "
+                    + "the operator's, which is the default.", valueName: "name"))
         var model: [String] = []
 
+        @Option(
+            help: ArgumentHelp(
+                "The user of this host who deploys and invokes for it (a number, see `id -u`), or none, which is the default.",
+                valueName: "uid|none"))
+        var uid: String?
+        @Option(
+            help: ArgumentHelp(
+                "What the shards of its own models may take on disk, like 20G, or unlimited, which is the default.",
+                valueName: "size|unlimited"))
+        var disk: String?
+        @Option(
+            help: ArgumentHelp(
+                "Memory that its own models may need at least, all together, like 4G, or unlimited, which is the default.",
+                valueName: "size|unlimited"))
+        var memory: String?
+        @Option(
+            help: ArgumentHelp(
+                "Memory for keys and values that its requests may have at a model, like 512M, or unlimited, which is the "
+                    + "default. More of them wait for each other.", valueName: "size|unlimited"))
+        var kvMemory: String?
+
         var isEmpty: Bool {
-            weight == nil && priority == nil && maxRequests == nil && queue == nil && tokensPerMinute == nil
+            uid == nil && disk == nil && memory == nil && kvMemory == nil && weight == nil && priority == nil
+                && maxRequests == nil
+                && queue == nil && tokensPerMinute == nil
                 && model.isEmpty && router == nil
         }
 
@@ -63,12 +88,24 @@ struct TenantCommand: ParsableCommand {
                 throw ValidationError("--model all stands alone: it means every model.")
             }
             for name in model { try Name.check(name) }
+            try check("--uid", Self.number("--uid", uid, unset: "none"), TenantLimits.uids)
+            _ = try (Self.size("--disk", disk), Self.size("--memory", memory), Self.size("--kv-memory", kvMemory))
         }
 
-        private static func number(_ option: String, _ text: String?) throws -> Int? {
+        private static func size(_ option: String, _ text: String?) throws -> Int? {
             guard let text, text != "unlimited" else { return nil }
+            guard let bytes = Quantity.bytes(text) else {
+                throw ValidationError("\(option) \(text): must be a size like 20G, or unlimited.")
+            }
+            return bytes
+        }
+
+        private static func number(
+            _ option: String, _ text: String?, unset: String = "unlimited"
+        ) throws -> Int? {
+            guard let text, text != unset else { return nil }
             guard let number = Int(text) else {
-                throw ValidationError("\(option) \(text): must be a number, or unlimited.")
+                throw ValidationError("\(option) \(text): must be a number, or \(unset).")
             }
             return number
         }
@@ -86,6 +123,12 @@ struct TenantCommand: ParsableCommand {
             if let tokensPerMinute {
                 members["tokens_per_minute"] =
                     try Self.number("--tokens-per-minute", tokensPerMinute).map { .number($0) } ?? .null
+            }
+            if let uid { members["uid"] = try Self.number("--uid", uid, unset: "none").map { .number($0) } ?? .null }
+            if let disk { members["disk"] = try Self.size("--disk", disk).map { .number($0) } ?? .null }
+            if let memory { members["memory"] = try Self.size("--memory", memory).map { .number($0) } ?? .null }
+            if let kvMemory {
+                members["kv_memory"] = try Self.size("--kv-memory", kvMemory).map { .number($0) } ?? .null
             }
             if !model.isEmpty { members["models"] = model == ["all"] ? .null : .names(model) }
             return members
@@ -180,7 +223,11 @@ struct TenantCommand: ParsableCommand {
                     ("priority", limits.priority.rawValue), ("router", limits.router.rawValue),
                     ("at once", text(limits.maxRequests)),
                     ("queue", "\(limits.queue)"), ("tokens per minute", text(limits.tokensPerMinute)),
-                    ("models", limits.models?.joined(separator: ", ") ?? "all"),
+                    ("models", limits.models?.joined(separator: ", ") ?? "all of the operator's"),
+                    ("user", limits.uid.map { "\($0)" } ?? "none"),
+                    ("disk", limits.disk.map(Human.bytes) ?? "unlimited"),
+                    ("memory", limits.memory.map(Human.bytes) ?? "unlimited"),
+                    ("keys and values", limits.kvMemory.map(Human.bytes) ?? "unlimited"),
                     ("sequences", "\(it.active) active, \(it.waiting) waiting"),
                 ]
                 for (name, value) in facts { write(text: name.padded(19) + value + "\n") }
@@ -214,16 +261,21 @@ struct TenantCommand: ParsableCommand {
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove a tenant and its keys.",
-            discussion: "What it has under way is finished. Without any tenant or key, requests need no key again.")
+            discussion: """
+                What it has under way is finished. One that has models is not removed without --models. Without any tenant or
+                key, requests need no key again.
+                """)
         @OptionGroup var daemon: DaemonOptions
         @Argument(help: "Its name.") var name: String
+        @Flag(help: "Remove its models, too.") var models = false
         @Flag(help: "Print JSON.") var json = false
 
         func validate() throws { try Name.check(name) }
 
         func run() throws {
             try reporting {
-                let answer = try daemon.client.request("DELETE", "/admin/tenants/" + Path.component(name))
+                let answer = try daemon.client.request(
+                    "DELETE", "/admin/tenants/" + Path.component(name) + (models ? "?models=true" : ""))
                 if json { return write(bytes: Array(answer)) }
                 write(text: "removed tenant \(name)\(try Keys.opens(daemon) ? Keys.open : "")\n")
             }

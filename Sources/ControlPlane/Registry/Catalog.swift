@@ -35,7 +35,7 @@ public struct Catalog: Sendable {
     /// As `function(named:)`; a tenant's own router is made when it is named first.
     mutating func resolve(_ name: String) -> FunctionRecord? {
         if let known = function(named: name) { return known }
-        guard let at = name.firstIndex(of: "@"), ModelName.isValid(String(name[name.index(after: at)...])),
+        guard let at = name.lastIndex(of: "@"), ModelName.isValid(String(name[name.index(after: at)...])),
             var router = function(named: String(name[..<at])), router.runtime == .router, own.count < Self.mostOwn
         else { return nil }
         (router.id, router.name) = (nextOwn, name)
@@ -49,6 +49,9 @@ public struct Catalog: Sendable {
         guard function.runtime == .router, let model = models[function.model] else { return [] }
         return model.functions.dropFirst().map(\.id)
     }
+
+    /// Models of a tenant, in order of name.
+    func models(of owner: String) -> [ModelRecord] { sorted.filter { ModelName.owner(of: $0.name) == owner } }
 
     /// Function and model names that resemble `name`.
     public func nearest(to name: String) -> [String] {

@@ -52,6 +52,7 @@ public final class Sequences: Sendable {
 
     /// Starts sequences of one request, all or none. Each stream ends with `finished` or `failed`; dropping it
     /// ends its sequence.
+    /// - Parameter model: its full name.
     /// - Throws: `ControlFailure` `not_found`, `queue_full`, `rate_limited`.
     public func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller
@@ -136,6 +137,7 @@ public final class Sequences: Sendable {
     private func run(_ ask: Ask, _ spec: GenerateSpec, _ sink: AsyncStream<RouterEvent>.Continuation) async {
         var spec = spec
         spec.owner = ask.caller.number
+        spec.ownerBytes = tenants.keyValueBytes(of: ask.caller)
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: ask.asked)
         var (tries, busyTries) = (0, 0)

@@ -4,6 +4,7 @@
 // rule for all keys cannot be got wrong.
 public import ControlStore
 public import FunctionModel
+import Glibc
 public import Logging
 import Scheduler
 import Synchronization
@@ -65,7 +66,6 @@ public protocol TenantAdministration: Sendable {
     func report(_ name: String) throws(ControlFailure) -> TenantReport
     func create(_ name: String, _ limits: TenantLimits) throws(ControlFailure) -> TenantReport
     func set(_ name: String, _ edit: (inout TenantLimits) -> Void) throws(ControlFailure) -> TenantReport
-    func remove(_ name: String) throws(ControlFailure) -> TenantReport
     func createKey(for name: String) throws(ControlFailure) -> NewKey
     func createKey(_ role: OperatorRole) throws(ControlFailure) -> NewKey
     func revokeKey(_ text: String) throws(ControlFailure) -> KeyReport
@@ -109,6 +109,7 @@ public final class Tenants: TenantAdministration {
     private let state: Mutex<State>
     private let changes = Mutex(())
     private let whenRemoved = Mutex<@Sendable (String) -> Void>({ _ in })
+    private let whenUserChanged = Mutex<@Sendable (UInt32) -> Void>({ _ in })
     private let operatorKeys: OperatorKeys
     private let store: any RegistryStore
     private let logger: Logger
@@ -135,6 +136,9 @@ public final class Tenants: TenantAdministration {
 
     /// Calls `body` whenever a tenant was removed, with its name.
     public func onRemoval(_ body: @escaping @Sendable (String) -> Void) { whenRemoved.withLock { $0 = body } }
+
+    /// Calls `body` whenever something of what a user may use was changed, with its uid.
+    public func onUserChange(_ body: @escaping @Sendable (UInt32) -> Void) { whenUserChanged.withLock { $0 = body } }
 
     // MARK: Requests
 
@@ -177,8 +181,59 @@ public final class Tenants: TenantAdministration {
 
     /// Whether it may know of a model and use it.
     public func allows(_ caller: Caller, _ model: String) -> Bool {
-        caller == .local || state.withLock { $0.record(of: caller)?.limits.allows(model) ?? false }
+        guard caller != .local else { return true }
+        guard let limits = state.withLock({ $0.record(of: caller)?.limits }) else { return false }
+        return ModelName.owner(of: model) == caller.name || limits.allows(model)
     }
+
+    /// Full names of what a tenant may mean by a model's name, its own first.
+    func meanings(of model: String, for caller: Caller) -> [String] {
+        [ModelName.full(model, of: caller.name), model].filter { ModelName.isFull($0) && allows(caller, $0) }
+    }
+
+    /// Of these models those that a caller may use; its own are called as it calls them, and hide others of that name.
+    func visible(_ models: [ModelSummary], to caller: Caller) -> [ModelSummary] {
+        guard caller != .local else { return models }
+        let (own, others) = models.filter { allows(caller, $0.name) }.reduce(into: ([ModelSummary](), [ModelSummary]()))
+        {
+            var model = $1
+            if ModelName.owner(of: model.name) == caller.name {
+                model.name = ModelName.short(model.name)
+                $0.0.append(model)
+            } else {
+                $0.1.append(model)
+            }
+        }
+        let names = Set(own.map(\.name))
+        return (own + others.filter { !names.contains($0.name) }).sorted { $0.name < $1.name }
+    }
+
+    /// Users of this host that are tenants.
+    var users: [UInt32] {
+        state.withLock { $0.tenants.values.compactMap { $0.limits.uid.map { UInt32(clamping: $0) } }.sorted() }
+    }
+
+    /// The tenant that a user of this host is; nil: none.
+    func caller(ofUser uid: UInt32) -> Caller? {
+        state.withLock { state in
+            guard let tenant = state.tenants.values.first(where: { $0.limits.uid == Int(uid) }) else { return nil }
+            return .tenant(tenant.name, number: state.numbers[tenant.name] ?? 0)
+        }
+    }
+
+    /// What a tenant may use; nil: there is none of this name.
+    func limits(of name: String) -> TenantLimits? { state.withLock { $0.tenants[name]?.limits } }
+
+    /// Names of the tenants that may use a model, in order.
+    func users(of model: String) -> [String] {
+        state.withLock { state in
+            state.tenants.values.filter { $0.name == ModelName.owner(of: model) || $0.limits.allows(model) }
+                .map(\.name).sorted()
+        }
+    }
+
+    /// Whether there is a tenant of this name.
+    func has(_ name: String) -> Bool { state.withLock { $0.tenants[name] != nil } }
 
     /// What is left to it; nil where nothing is limited.
     public func allowance(of caller: Caller) -> TokenAllowance? {
@@ -198,6 +253,11 @@ public final class Tenants: TenantAdministration {
             return FairShare(isBatch: caller != .local)
         }
         return FairShare(weight: limits.weight, isBatch: limits.priority == .batch)
+    }
+
+    /// Bytes of keys and values that its sequences may have at a router; 0: any number.
+    func keyValueBytes(of caller: Caller) -> UInt64 {
+        UInt64(clamping: state.withLock { $0.record(of: caller)?.limits.kvMemory } ?? 0)
     }
 
     /// The full name of the router function that runs its sequences.
@@ -323,8 +383,8 @@ public final class Tenants: TenantAdministration {
         return try report(name)
     }
 
-    /// Removes a tenant and its keys; what it has under way is finished.
-    /// - Throws: `ControlFailure` `not_found`, or a store's code.
+    /// Removes a tenant that has no models, and its keys; what it has under way is finished.
+    /// - Throws: `ControlFailure` `not_found`, or a store's code (`in_use`: it has models).
     public func remove(_ name: String) throws(ControlFailure) -> TenantReport {
         let report = try report(name)
         try change(name) { tenant throws(ControlFailure) in
@@ -484,6 +544,7 @@ public final class Tenants: TenantAdministration {
             var tenant = old
             try edit(&tenant)
             guard tenant != old else { return }
+            if let uid = tenant?.limits.uid { try checkUser(uid, of: name) }
             do throws(StoreError) {
                 if let tenant { try store.write(tenant) } else { _ = try store.remove(tenant: name) }
             } catch {
@@ -498,6 +559,21 @@ public final class Tenants: TenantAdministration {
                     state.gates[name] = nil
                 }
             }
+            guard old?.limits.uid != tenant?.limits.uid || old?.limits.models != tenant?.limits.models else { return }
+            for uid in Set([old?.limits.uid, tenant?.limits.uid].compactMap { $0 }) {
+                whenUserChanged.withLock { $0 }(UInt32(clamping: uid))
+            }
+        }
+    }
+
+    /// A user is one tenant's, and none of Locum's own: those may everything, or nothing.
+    private func checkUser(_ uid: Int, of name: String) throws(ControlFailure) {
+        guard uid != Int(geteuid()), !TenantLimits.workers.contains(uid) else {
+            throw ControlFailure(code: "bad_request", message: "user \(uid) is Locum's own and cannot be a tenant's")
+        }
+        let other = state.withLock { $0.tenants.values.first { $0.name != name && $0.limits.uid == uid }?.name }
+        if let other {
+            throw ControlFailure(code: "bad_request", message: "user \(uid) is tenant \(other)'s already")
         }
     }
 

@@ -6,7 +6,8 @@ import HTTPTypes
 import Hummingbird
 
 struct TenantRoutes: Sendable {
-    let tenants: any TenantAdministration
+    let control: any ControlService
+    private var tenants: any TenantAdministration { control.tenants }
 
     func add(to router: Router<GatewayContext>) {
         router.route(
@@ -36,7 +37,11 @@ struct TenantRoutes: Sendable {
                     let tenant = try BackupIndex.Tenant(name, RequestFields(await request.jsonBody(context)))
                     return try AdminRoutes.json(tenants.restore(tenant))
                 },
-                .delete: { _, context in try AdminRoutes.json(tenants.remove(try context.name("name"))) },
+                .delete: { request, context in
+                    let withModels = request.uri.queryParameters["models"] == "true"
+                    return try AdminRoutes.json(
+                        await control.remove(tenant: try context.name("name"), withModels: withModels))
+                },
             ])
         router.route(
             "/admin/tenants/:name/keys",
@@ -83,6 +88,10 @@ struct TenantRoutes: Sendable {
         let most = try limit(fields, "max_requests", TenantLimits.requests)
         let queue = try fields.integer("queue", in: range(TenantLimits.queues))
         let rate = try limit(fields, "tokens_per_minute", TenantLimits.rates)
+        let uid = try limit(fields, "uid", TenantLimits.uids)
+        let disk = try limit(fields, "disk", TenantLimits.sizes)
+        let kvMemory = try limit(fields, "kv_memory", TenantLimits.sizes)
+        let memory = try limit(fields, "memory", TenantLimits.sizes)
         let priority: PriorityClass? = try fields.string("priority").map { text throws(APIError) in
             try choice("priority", text)
         }
@@ -98,6 +107,10 @@ struct TenantRoutes: Sendable {
             if let queue { limits.queue = Int(queue) }
             if let rate { limits.tokensPerMinute = rate.value }
             if let models { limits.models = models.value }
+            if let uid { limits.uid = uid.value }
+            if let disk { limits.disk = disk.value }
+            if let memory { limits.memory = memory.value }
+            if let kvMemory { limits.kvMemory = kvMemory.value }
         }
     }
 

@@ -66,7 +66,7 @@ struct APIError: Error, Sendable, Equatable {
             headers[.wwwAuthenticate] = "Bearer"
         case "rate_limited":
             (status, type, self.code) = (.tooManyRequests, "rate_limit_error", "rate_limit_exceeded")
-        case "exists": (status, type) = (.conflict, "invalid_request_error")
+        case "exists", "in_use": (status, type) = (.conflict, "invalid_request_error")
         case "queue_full":
             (status, type, self.code) = (.tooManyRequests, "rate_limit_error", "queue_full")
             headers[.retryAfter] = "1"

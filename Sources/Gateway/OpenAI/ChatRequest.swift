@@ -7,6 +7,8 @@ struct ChatRequest: Sendable {
 
     let common: GenerationFields
     let turns: [ChatTurn]
+    /// For the model's chat template, as in vLLM and llama-server.
+    let settings: [NamedSetting]
     /// Alternatives per position; nil: no log-probabilities.
     let topLogprobs: UInt8?
     let maxTokens: UInt32?
@@ -16,6 +18,7 @@ struct ChatRequest: Sendable {
         let fields = try RequestFields(body)
         common = try GenerationFields(fields)
         turns = try Self.turns(fields)
+        settings = try Self.settings(fields)
         let wanted = try fields.bool("logprobs") ?? false
         let alternatives = try fields.integer("top_logprobs", in: 0...20)
         guard wanted || alternatives == nil else {
@@ -34,7 +37,7 @@ struct ChatRequest: Sendable {
             var sampling = common.sampling
             sampling.choice = UInt32(choice)
             return GenerateSpec(
-                prompt: .chat(turns), sampling: sampling, maxTokens: maxTokens, stop: common.stop,
+                prompt: .chat(turns, settings: settings), sampling: sampling, maxTokens: maxTokens, stop: common.stop,
                 topLogprobs: topLogprobs,
                 ignoresEnd: common.ignoresEnd)
         }
@@ -59,6 +62,28 @@ struct ChatRequest: Sendable {
             turns.append(ChatTurn(role: role == "developer" ? "system" : role, content: try content(message)))
         }
         return turns
+    }
+
+    /// Which names a caller may choose the router knows.
+    private static func settings(_ fields: RequestFields) throws(APIError) -> [NamedSetting] {
+        let name = "chat_template_kwargs"
+        guard let value = fields[name] else { return [] }
+        guard case .object(let members) = value else { throw fields.wrong(name, "an object") }
+        var settings: [NamedSetting] = []
+        for member in members {
+            let setting: TemplateSetting
+            switch member.value {
+            case .null: setting = .none
+            case .bool(let value): setting = .boolean(value)
+            case .number(_, let value?): setting = .integer(value)
+            case .string(let value): setting = .text(value)
+            default:
+                let path = "\(name).\(member.name.prefix(40))"
+                throw .badParameter(path, "'\(path)' must be a boolean, an integer, a string or null")
+            }
+            settings.append(NamedSetting(member.name, setting))
+        }
+        return settings
     }
 
     private static func content(_ message: RequestFields) throws(APIError) -> String {

@@ -62,8 +62,9 @@ struct InferenceRoutes: Sendable {
     }
 
     private func model(_ context: GatewayContext) async throws -> Response {
-        let model = try await control.describe(context.modelName(), for: context.caller)
-        return .json(Self.entry(model.name, model.deployedAt))
+        let name = try context.modelName()
+        let model = try await control.describe(name, for: context.caller)
+        return .json(Self.entry(name, model.deployedAt))
     }
 
     private static func entry(_ name: String, _ created: Int64) -> JSONValue {
@@ -75,10 +76,11 @@ struct InferenceRoutes: Sendable {
         _ context: GatewayContext
     ) async throws -> Response {
         guard let watch = await context.watchClient() else { throw APIError.clientGone }
+        let model = try await control.find(common.model, for: context.caller)
         var specs = specs
         for index in specs.indices { specs[index].request = RequestID.current }
-        let meter = SequenceMeter(metrics, context.caller, model: common.model)
-        let choices = ChoiceEvents(try await control.generate(common.model, specs, for: context.caller), meter)
+        let meter = SequenceMeter(metrics, context.caller, model: model)
+        let choices = ChoiceEvents(try await control.generate(model, specs, for: context.caller), meter)
         watch.onLeave { choices.cancel() }
         guard common.stream else {
             defer { watch.clear() }

@@ -20,9 +20,12 @@ public enum ImportProcess {
                 options.planOnly && !options.isDryRun
                     ? try ModelImport.plan(sources: sources, options: try ImportOptions(options))
                     : try ModelImport.run(
-                        sources: sources, options: try ImportOptions(options), sink: sink, progress: sink.progress)
+                        sources: sources, options: try ImportOptions(options), sink: sink,
+                        planned: { manifest throws(ImportError) in
+                            try tell(manifest, sink) { .plan(part: $0, last: $1) }
+                        }, progress: sink.progress)
             }
-            try tell(manifest, sink)
+            try tell(manifest, sink) { .manifest(part: $0, last: $1) }
             return 0
         } catch {
             return fail(channel: channel, code: error.code, message: error.message)
@@ -59,7 +62,9 @@ public enum ImportProcess {
         }
     }
 
-    private static func tell(_ manifest: ImportManifest, _ sink: ChannelSink) throws(ImportError) {
+    private static func tell(
+        _ manifest: ImportManifest, _ sink: ChannelSink, as event: ([UInt8], Bool) -> ImportEvent
+    ) throws(ImportError) {
         let json: [UInt8]
         do {
             json = Array(try manifest.json())
@@ -68,7 +73,7 @@ public enum ImportProcess {
         }
         for start in stride(from: 0, to: json.count, by: manifestPart) {
             let end = min(start + manifestPart, json.count)
-            try sink.send(.manifest(part: Array(json[start..<end]), last: end == json.count))
+            try sink.send(event(Array(json[start..<end]), end == json.count))
         }
     }
 }

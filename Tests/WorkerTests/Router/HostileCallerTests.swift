@@ -38,7 +38,13 @@ import Wire
 
     private func valid(_ random: inout SplitMix64) -> [UInt8] {
         let prompts: [Prompt] = [
-            .tokens([5, 6]), .text("a b<|im_end|>"), .chat([ChatTurn(role: "user", content: "é")]),
+            .tokens([5, 6]), .text("a b<|im_end|>"),
+            .chat(
+                [ChatTurn(role: "user", content: "é")],
+                settings: [
+                    NamedSetting("a", .boolean(true)), NamedSetting("b", .integer(-1)), NamedSetting("c", .text("é")),
+                    NamedSetting("d", .none),
+                ]),
         ]
         let spec = GenerateSpec(
             prompt: prompts.randomElement(using: &random) ?? .tokens([1]),

@@ -148,6 +148,21 @@ struct RouterServerTests {
         #expect(ids.filter { $0 == 256 }.count == 2 && ids.filter { $0 == 257 }.count == 1)
     }
 
+    @Test("What follows from the request is no setting of the template's")
+    func ownSettings() throws {
+        let reader = try ByteVocabulary.reader(context: 512)
+        let turns = [ChatTurn(role: "user", content: "a")]
+        #expect(
+            try reader.read(.chat(turns, settings: [NamedSetting("enable_thinking", .boolean(true))])).ids
+                == reader.read(.chat(turns)).ids)
+        for name in ["messages", "add_generation_prompt", "bos_token", "eos_token"] {
+            let failure = #expect(throws: RouterFailure.self) {
+                try reader.read(.chat(turns, settings: [NamedSetting(name, .text("x"))]))
+            }
+            #expect(failure?.parameter == "chat_template_kwargs" && failure?.message.contains("'\(name)'") == true)
+        }
+    }
+
     @Test("Every prompt position is scored once, in order, whatever the chunks; the first has no probability")
     func promptScores() throws {
         let bench = try RouterBench()
@@ -370,6 +385,61 @@ struct RouterServerTests {
         #expect(bench.model.steps == [40, 1])
         bench.turn()
         #expect(bench.model.steps.count == 3 && bench.model.steps[2] > 2, "the other one's rows are in the next")
+    }
+
+    @Test(
+        "An owner's requests have no more memory than it may have: they wait for each other, and kept prompts make room"
+    )
+    func ownersMemory() throws {
+        let bench = try RouterBench(context: 512, sequences: 16)
+        bench.model.bytesPerToken = 10
+        let caller = try bench.caller()
+        var (reserved, most) = (0, 0)
+        func turn(_ count: Int = 1) throws {
+            for _ in 0..<count {
+                bench.turn()
+                while let packet = try? Seqpacket.receive(bench.node.raw, wait: false) {
+                    switch try InvokeRequest(frame: packet.bytes) {
+                    case .reserve(let request, let bytes):
+                        reserved += Int(bytes)
+                        try Seqpacket.send(bench.node.raw, InvokeEvent.reserved(request: request).frame)
+                    case .unreserve(let bytes): reserved -= Int(bytes)
+                    default: break
+                    }
+                }
+                most = max(most, reserved)
+            }
+            try caller.receive()
+        }
+        func ask(_ number: UInt64, _ rows: Int, owner: UInt64, bytes: UInt64 = 2000) throws {
+            var spec = spec(prompt(Int(number), rows), 20)
+            (spec.owner, spec.ownerBytes) = (owner, bytes)
+            try caller.start(number, spec)
+        }
+        // 900 bytes each of 2000: two at once.
+        for number in 1...5 { try ask(UInt64(number), 70, owner: 1) }
+        try turn(3)
+        #expect(reserved == 1800 && bench.server.held.count == 3)
+        // Another owner, or one without a limit, does not wait for them.
+        try ask(6, 70, owner: 2)
+        try ask(7, 300, owner: 3, bytes: 0)
+        // One that waits is cancelled; one that can never have room is refused with the numbers.
+        try caller.cancel(5)
+        try ask(8, 181, owner: 1)
+        try turn(3)
+        #expect(bench.server.held.count == 2)
+        let refusal = caller.result(8)?.failure
+        #expect(refusal?.code == "context_length_exceeded" && refusal?.message.contains("2010 bytes") == true)
+        #expect(refusal?.message.contains("you may have 2000") == true)
+        try turn(120)
+        for number in [1, 2, 3, 4, 6, 7] as [UInt64] { #expect(caller.result(number)?.ids.count == 20, "\(number)") }
+        #expect(caller.result(5) == nil && bench.server.held.isEmpty && bench.server.waiting.isEmpty)
+        // What ended sequences have left counts: with it there were never more than 2000 of an owner.
+        #expect(most <= 2000 + 900 + 3200 && bench.server.kept.bytes(of: 1) <= 2000)
+        try ask(9, 170, owner: 1)
+        try turn(40)
+        #expect(caller.result(9)?.ids.count == 20 && bench.server.kept.bytes(of: 1) <= 2000)
+        #expect(bench.server.kept.bytes(of: 2) > 0, "others' prompts do not make room for it")
     }
 
     @Test("More sequences than allowed are refused as busy, not queued")

@@ -21,6 +21,8 @@ final class TableModel: SequenceModel {
     /// Overrides logits, by tokens so far.
     var script: (([Int32]) -> Int32?)?
     var costOfRow = SequenceCost()
+    /// What a position's keys and values take.
+    var bytesPerToken = 0
     /// Happens in the middle of each step.
     var meanwhile: () -> Void = {}
     /// Happens when what was computed in the middle of a step has been.
@@ -34,6 +36,8 @@ final class TableModel: SequenceModel {
     init(vocabulary: Int, context: Int) { (self.vocabulary, self.context) = (vocabulary, context) }
 
     func makeCache(capacity: Int) throws(RouterFailure) -> Cache { Cache(capacity: capacity) }
+    func cacheBytes(capacity: Int) -> Int { capacity * bytesPerToken }
+    func bytes(of cache: Cache, computed: Int) -> Int { computed * bytesPerToken }
 
     func copy(_ count: Int, from: Cache, to: Cache) {
         #expect(to.tokens.isEmpty && count <= from.tokens.count)
