@@ -56,7 +56,7 @@ extension Metering {
         var counts = UsageCounts()
         counts.requests = 3
         let sound = UsageHour(hour: 3600, UsageKey(tenant: "a", model: "m", key: "locum-12345678"), counts)
-        try await metering.restore([sound, UsageHour(hour: 0, UsageKey(tenant: "", model: "m", key: ""), counts)])
+        try await metering.restore([sound, UsageHour(hour: 0, UsageKey(tenant: "", model: "m@a", key: ""), counts)])
         #expect(store.restored.withLock { $0.count } == 2)
         let spoils: [@Sendable (inout UsageHour) -> Void] = [
             { $0.hour = -3600 }, { $0.hour = 3601 }, { $0.hour = 3600 * 1000 }, { $0.tenant = "A B" },

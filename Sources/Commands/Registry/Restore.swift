@@ -15,9 +15,8 @@ struct Restore: ParsableCommand {
         discussion: """
             A model of the same name becomes what it was in the backup; all others stay as they are. Shards that are
             there already are not written again. With --tenants the same is done with tenants and the operator's keys: what
-            was revoked since is valid again. Models of tenants that are not here come with --tenants alone. With --usage
-            what was used comes back; of an hour that is known here, too, the greater amounts stand, so that nothing counts
-            twice.
+            was revoked since is valid again. Models of tenants that are not here come with --tenants alone. With --usage what
+            was used comes back; of an hour that is known here, too, the greater amounts stand, so that nothing counts twice.
             """)
     @OptionGroup var daemon: DaemonOptions
     @Argument(help: "A file that `locum backup` made.", completion: .file()) var file: String

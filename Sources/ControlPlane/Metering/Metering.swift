@@ -249,7 +249,7 @@ public final class Metering: Sendable {
 
     private static func canBe(_ hour: UsageHour, _ latest: Int64) -> Bool {
         (0...latest).contains(hour.hour) && hour.hour % 3600 == 0
-            && (hour.tenant.isEmpty || ModelName.isValid(hour.tenant)) && ModelName.isValid(hour.model)
+            && (hour.tenant.isEmpty || ModelName.isValid(hour.tenant)) && ModelName.isFull(hour.model)
             && (hour.key.isEmpty || AccessKey.isID(hour.key))
             && [
                 hour.requests, hour.promptTokens, hour.cachedTokens, hour.outputTokens, hour.expertMicroseconds,
