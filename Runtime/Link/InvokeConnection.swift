@@ -99,22 +99,9 @@ public final class InvokeConnection {
     /// - Throws: `InvokeError`.
     public func remove(_ model: String) throws(InvokeError) {
         let request = take()
-        do {
-            try Seqpacket.send(socket.raw, InvokeRequest.remove(request: request, model: model).frame)
-            while let packet = try Seqpacket.receive(socket.raw) {
-                switch try InvokeEvent(frame: packet.bytes) {
-                case .removed(request): return
-                case .failed(0, let code, let text), .failed(request, let code, let text):
-                    throw InvokeError(code: code, message: text)
-                default: try note(packet)
-                }
-            }
-        } catch let error as InvokeError {
-            throw error
-        } catch {
-            throw broken("\(error)")
+        return try ask(request, .remove(request: request, model: model)) { event, _ in
+            if case .removed(request) = event { () } else { nil }
         }
-        throw broken("node closed it")
     }
 
     /// Takes the list of revoked links.
@@ -167,8 +154,11 @@ public final class InvokeConnection {
         }
     }
 
-    private func links(_ request: UInt32, _ message: InvokeRequest, count: Int) throws(InvokeError) -> [Link] {
-        var result: [Link?] = Array(repeating: nil, count: count)
+    /// Sends a request and reads on until `answer` finds what answers it, which is all that it takes; the rest is noted.
+    /// - Throws: `InvokeError`, also node's own: of this request, or of the whole connection.
+    private func ask<Answer>(
+        _ request: UInt32, _ message: InvokeRequest, answer: (InvokeEvent, Packet) throws -> Answer?
+    ) throws(InvokeError) -> Answer {
         do {
             do throws(SyscallError) {
                 try Seqpacket.send(socket.raw, message.frame)
@@ -178,21 +168,13 @@ public final class InvokeConnection {
             }
             while true {
                 guard let packet = try Seqpacket.receive(socket.raw) else { throw broken("node closed it") }
-                switch try InvokeEvent(frame: packet.bytes) {
-                case .links(request, let arena, let grants, let last):
-                    try adopt(packet.descriptors, arena: Int(arena), grants, into: &result)
-                    try Seqpacket.send(socket.raw, InvokeRequest.taken(request: request).frame)
-                    if last {
-                        let whole = result.compactMap { $0 }
-                        guard whole.count == count else { throw broken("node left a function out") }
-                        return whole
-                    }
-                case .failed(0, let code, let text):
-                    // Not this request but the connection was refused.
+                let event = try InvokeEvent(frame: packet.bytes)
+                if let found = try answer(event, packet) { return found }
+                switch event {
+                case .failed(0, let code, let text), .failed(request, let code, let text):
                     throw InvokeError(code: code, message: text)
-                case .failed(request, let code, let text):
-                    release(result.compactMap { $0?.grant.link })
-                    throw InvokeError(code: code, message: text)
+                // A part of the answer.
+                case .links(request, _, _, _): break
                 default: try note(packet)
                 }
             }
@@ -200,6 +182,25 @@ public final class InvokeConnection {
             throw error
         } catch {
             throw broken("\(error)")
+        }
+    }
+
+    private func links(_ request: UInt32, _ message: InvokeRequest, count: Int) throws(InvokeError) -> [Link] {
+        var result: [Link?] = Array(repeating: nil, count: count)
+        return try ask(request, message) { event, packet in
+            switch event {
+            case .links(request, let arena, let grants, let last):
+                try adopt(packet.descriptors, arena: Int(arena), grants, into: &result)
+                try Seqpacket.send(socket.raw, InvokeRequest.taken(request: request).frame)
+                guard last else { return nil }
+                let whole = result.compactMap { $0 }
+                guard whole.count == count else { throw broken("node left a function out") }
+                return whole
+            case .failed(request, _, _):
+                release(result.compactMap { $0?.grant.link })
+                return nil
+            default: return nil
+            }
         }
     }
 

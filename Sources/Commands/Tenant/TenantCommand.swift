@@ -61,13 +61,6 @@ struct TenantCommand: ParsableCommand {
                     + "default. More of them wait for each other.", valueName: "size|unlimited"))
         var kvMemory: String?
 
-        var isEmpty: Bool {
-            uid == nil && disk == nil && memory == nil && kvMemory == nil && weight == nil && priority == nil
-                && maxRequests == nil
-                && queue == nil && tokensPerMinute == nil
-                && model.isEmpty && router == nil
-        }
-
         func validate() throws {
             func check(_ option: String, _ value: Int?, _ range: ClosedRange<Int>) throws {
                 if let value, !range.contains(value) {
@@ -246,7 +239,7 @@ struct TenantCommand: ParsableCommand {
 
         func validate() throws {
             try Name.check(name)
-            if limits.isEmpty { throw ValidationError("say what to change, as in --weight 2.") }
+            if try limits.members().isEmpty { throw ValidationError("say what to change, as in --weight 2.") }
         }
 
         func run() throws {
