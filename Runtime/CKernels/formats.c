@@ -23,8 +23,9 @@ size_t lk_tile_bytes(lk_format format, size_t cols) {
     size_t row = lk_row_bytes(format, cols);
     if (row == 0 || row > SIZE_MAX / 64) return 0;
     if (lk_block_columns(format) == 1) return round_up(row * 16, 64);
-    size_t blocks = cols / 32, scales = blocks / lk_blocks_of(format) * lk_scales_bytes(format);
-    return lk_heads_bytes(format, cols) + scales + blocks * lk_block_bytes(format);
+    // Of an odd number of blocks the last run has one.
+    size_t blocks = cols / 32, runs = blocks / lk_run_blocks(format) + blocks % lk_run_blocks(format);
+    return runs * lk_lead_bytes(format) + blocks * lk_block_bytes(format);
 }
 
 size_t lk_packed_bytes(lk_format format, size_t rows, size_t cols) {

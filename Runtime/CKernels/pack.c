@@ -15,10 +15,10 @@ static void pack_floats(const uint8_t *const rows[16], size_t cols, size_t size,
 }
 
 void lk_pack_words(lk_format format, const uint8_t *row, size_t cols, size_t lane, uint8_t *tile) {
-    size_t head = lk_head_bytes(format) / 16, words = lk_block_bytes(format) / 64;
+    size_t head = lk_has_minima(format) ? 4 : 2, words = lk_block_bytes(format) / 64;
     for (size_t b = 0; b < cols / 32; b++, row += head + 4 * words) {
         for (size_t at = 0; at < head; at += 2) memcpy(tile + lk_head_at(format, b) + 16 * at + 2 * lane, row + at, 2);
-        uint8_t *block = tile + lk_block_at(format, cols, b) + 4 * lane;
+        uint8_t *block = tile + lk_block_at(format, b) + 4 * lane;
         for (size_t w = 0; w < words; w++) memcpy(block + 64 * w, row + head + 4 * w, 4);
     }
 }
@@ -54,11 +54,11 @@ static void pack_blocks(lk_format format, const uint8_t *row, size_t cols, size_
             if (lk_has_minima(format)) memcpy(head + 32, &block.m, 2);
         }
         if (lk_is_k(format)) {
-            uint8_t *scales = tile + lk_scales_at(format, cols, b) + lane;
+            uint8_t *scales = tile + lk_scales_at(format, b) + lane;
             scales[0] = block.scale[part][0];
             scales[16] = block.scale[part][1];
         }
-        pack_numbers(format, block.q + 32 * part, tile + lk_block_at(format, cols, b) + 4 * lane);
+        pack_numbers(format, block.q + 32 * part, tile + lk_block_at(format, b) + 4 * lane);
     }
 }
 

@@ -1,15 +1,19 @@
-// A packed tile of quantised weights: where things are, for those that write it and those that read it.
+// A packed tile of quantised weights: where things are, for those that write it and those that read it. It is a row of
+// runs, each 64 columns (256 of a K format, 32 of one with minima):
 //
-//   heads    for each scale block (32 or 256 columns): 16 f16 scales; where there are minima, 16 f16 minima as they are
-//            added (GGUF's, which K formats subtract, with the other sign). Padded to 64 bytes.
-//   blocks   K formats: for every 256 columns first, for each 32 of them, 16 bytes of scales and 16 of minima, or in
-//            Q6_K the scales of the two halves. Then for each 32 columns
+//   head     a line of 64 bytes: for each scale (of 32 or 256 columns) 16 f16 scales; where there are minima, 16 f16 minima
+//            as they are added (GGUF's, which K formats subtract, with the other sign)
+//   scales   K formats: for each 32 columns 16 bytes of scales and 16 of minima, or in Q6_K the scales of the two halves
+//   blocks   for each 32 columns
 //              high bits  5 bits: a word a row, bit 8j + g that of column 4g + j
 //                         6 bits: two words a row, a half each; bits 8j + 2g and the next those of its column 4g + j
 //              nibbles    for each g < 4 a word a row: byte j has column 4g + j below, column 16 + 4g + j above
 //            Q8_0: for each g < 8 a word a row, byte j being column 4g + j.
 //
-// All but the heads lies in the order in which a product reads it. `format` is a constant where these are inlined.
+// So one row of activations reads a tile from its first byte to its last, and the next tile behind it: a single ascending
+// stream, which is what a CPU's own prefetcher is best at. On one core of a Zen 4 that reads 27 GB/s (Q4_0, pages of 2 MiB):
+// 26 GB/s; with the scales of a whole tile in front of its numbers 14, and at best 19 with software prefetches.
+// `format` is a constant where these are inlined.
 #ifndef LOCUM_CKERNELS_TILE_H
 #define LOCUM_CKERNELS_TILE_H
 
@@ -44,7 +48,10 @@ static inline int lk_offset(lk_format format) {
 /// Blocks of 32 columns that share an f16 scale.
 static inline size_t lk_blocks_of(lk_format format) { return lk_is_k(format) ? 8 : 1; }
 
-static inline size_t lk_head_bytes(lk_format format) { return lk_has_minima(format) ? 64 : 32; }
+/// Blocks of a run.
+static inline size_t lk_run_blocks(lk_format format) { return lk_is_k(format) ? 8 : lk_has_minima(format) ? 1 : 2; }
+
+enum { LK_HEAD_BYTES = 64 };
 
 /// Bytes of 32 columns' high bits, and of their whole numbers.
 static inline size_t lk_high_bytes(lk_format format) {
@@ -52,27 +59,31 @@ static inline size_t lk_high_bytes(lk_format format) {
 }
 static inline size_t lk_block_bytes(lk_format format) { return 64 * (size_t)lk_weight_bits(format); }
 
-/// Bytes of a K format's scales below, for 256 columns.
+/// Bytes of a run's K scales.
 static inline size_t lk_scales_bytes(lk_format format) { return lk_is_k(format) ? 256 : 0; }
 
-/// Where the blocks begin.
-static inline size_t lk_heads_bytes(lk_format format, size_t cols) {
-    return (cols / 32 / lk_blocks_of(format) * lk_head_bytes(format) + 63) / 64 * 64;
+/// Bytes of a run's part before its blocks, and of a run.
+static inline size_t lk_lead_bytes(lk_format format) { return LK_HEAD_BYTES + lk_scales_bytes(format); }
+static inline size_t lk_run_bytes(lk_format format) {
+    return lk_lead_bytes(format) + lk_run_blocks(format) * lk_block_bytes(format);
 }
 
-/// Where the scale and minimum of block b's 32 or 256 columns are.
-static inline size_t lk_head_at(lk_format format, size_t b) { return b / lk_blocks_of(format) * lk_head_bytes(format); }
+/// Where the run of block b begins.
+static inline size_t lk_run_at(lk_format format, size_t b) { return b / lk_run_blocks(format) * lk_run_bytes(format); }
+
+/// Where the scale and minimum of block b are.
+static inline size_t lk_head_at(lk_format format, size_t b) {
+    return lk_run_at(format, b) + (lk_run_blocks(format) == 2 ? b % 2 * 32 : 0);
+}
 
 /// Where a K format's 16 scales and 16 minima, or 2 times 16 scales, of block b are.
-static inline size_t lk_scales_at(lk_format format, size_t cols, size_t b) {
-    size_t all = lk_scales_bytes(format) + 8 * lk_block_bytes(format);
-    return lk_heads_bytes(format, cols) + b / 8 * all + b % 8 * 32;
+static inline size_t lk_scales_at(lk_format format, size_t b) {
+    return lk_run_at(format, b) + LK_HEAD_BYTES + b % 8 * 32;
 }
 
 /// Where the numbers of block b are.
-static inline size_t lk_block_at(lk_format format, size_t cols, size_t b) {
-    size_t scales = lk_is_k(format) ? (b / 8 + 1) * lk_scales_bytes(format) : 0;
-    return lk_heads_bytes(format, cols) + scales + b * lk_block_bytes(format);
+static inline size_t lk_block_at(lk_format format, size_t b) {
+    return lk_run_at(format, b) + lk_lead_bytes(format) + b % lk_run_blocks(format) * lk_block_bytes(format);
 }
 
 #endif

@@ -1,4 +1,4 @@
-// Layout version 1 of a shard file. All integers little endian.
+// Layout version 2 of a shard file. All integers little endian.
 //
 //     0   magic "LOCUMSH1"
 //     8   u32 layout version, u32 kind (1 router, 2 expert), u32 entries, u32 hidden, u32 intermediate,
@@ -59,7 +59,7 @@ struct ShardKey: Comparable {
 /// anyone reserve memory by its word.
 public enum ShardLayout {
     public static let page = 4096
-    public static let version: UInt32 = 1
+    public static let version: UInt32 = 2
     public static let mostEntries = 262_144
     public static let mostRows = 1 << 24
     public static let mostCols = 1 << 18

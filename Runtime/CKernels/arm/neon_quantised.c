@@ -4,7 +4,6 @@
 #include "neon.h"
 
 #pragma clang attribute push(LK_DOTPROD, apply_to = function)
-#define STRIPS 4
 #define TOGETHER 3
 #include "vector.h"
 

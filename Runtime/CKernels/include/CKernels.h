@@ -62,10 +62,10 @@ size_t lk_block_columns(lk_format format);
 size_t lk_row_bytes(lk_format format, size_t cols);
 /// Bytes of one packed tile of 16 rows, a multiple of 64; 0 as above.
 ///
-/// Float formats: for each column, the 16 weights of the tile's rows. Quantised formats: for each block 16 f16 scales and,
-/// where there are minima, 16 f16 minima as they are added (then padding to 64 bytes); then the blocks, their numbers in
-/// groups of 4 columns of each of the 16 rows. So a SIMD lane is an output row, and a 32-bit lane holds 4 columns of it.
-/// tile.h has the rest.
+/// Float formats: for each column, the 16 weights of the tile's rows. Quantised formats: for every 32, 64 or 256 columns a
+/// line with the 16 rows' f16 scales and, where there are minima, these as they are added; then their blocks, numbers in
+/// groups of 4 columns of each of the 16 rows. So a SIMD lane is an output row, a 32-bit lane holds 4 columns of it, and a
+/// tile is read from its first byte to its last. tile.h has the rest.
 size_t lk_tile_bytes(lk_format format, size_t cols);
 /// Bytes of a packed matrix: whole tiles, the last one padded with zero rows; 0 as above.
 size_t lk_packed_bytes(lk_format format, size_t rows, size_t cols);

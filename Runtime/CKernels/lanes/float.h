@@ -23,7 +23,7 @@ INLINE void block(lk_format format, int tiles, int n, const uint8_t *w, size_t t
 #pragma clang loop unroll(full)
         for (int t = 0; t < tiles; t++) {
             const uint8_t *at = w + (size_t)t * tile_bytes + c * PARTS * part_bytes;
-            lk_fetch_ahead(at);
+            if (n > LK_FEW) lk_fetch_ahead(at);
             vector weights[PARTS];
             for (int p = 0; p < PARTS; p++) weights[p] = load_weights(format, at + (size_t)p * part_bytes);
 #pragma clang loop unroll(full)

@@ -32,12 +32,12 @@ static inline float dot_quantised(lk_format format, const uint8_t *tile, size_t 
                                   size_t cols) {
     float sum = 0;
     for (size_t b = 0; b < cols / 32; b++) {
-        const uint8_t *block = tile + lk_block_at(format, cols, b);
+        const uint8_t *block = tile + lk_block_at(format, b);
         int32_t half[2] = {0, 0};
         for (size_t c = 0; c < 32; c++) half[c / 16] += number(format, block, lane, c) * x[b].q[c];
 
         const uint16_t *head = (const uint16_t *)(tile + lk_head_at(format, b));
-        const uint8_t *scales = tile + lk_scales_at(format, cols, b);
+        const uint8_t *scales = tile + lk_scales_at(format, b);
         float d = lk_from_f16(head[lane]), m = lk_has_minima(format) ? lk_from_f16(head[16 + lane]) : 0;
         int32_t inside = half[0] + half[1];
         if (format == LK_Q6_K) {

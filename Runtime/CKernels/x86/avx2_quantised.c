@@ -77,10 +77,13 @@ INLINE void tile_times(lk_format format, int n, const uint8_t *tile, size_t cols
     vector sum[2][4];
     for (int i = 0; i < n; i++) sum[0][i] = sum[1][i] = zeros();
     for (size_t b = 0; b < cols / 32; b++) {
-        const uint8_t *head = tile + lk_head_at(format, b), *scales = tile + lk_scales_at(format, cols, b);
-        const uint8_t *block = tile + lk_block_at(format, cols, b);
-        if (lk_is_k(format)) lk_fetch_ahead(scales);
-        for (size_t at = 0; at < lk_block_bytes(format); at += 64) lk_fetch_ahead(block + at);
+        const uint8_t *head = tile + lk_head_at(format, b), *scales = tile + lk_scales_at(format, b);
+        const uint8_t *block = tile + lk_block_at(format, b);
+        if (n > LK_FEW) {
+            if (b % lk_run_blocks(format) == 0) lk_fetch_ahead(head);
+            if (lk_is_k(format) && b % 2 == 0) lk_fetch_ahead(scales);
+            for (size_t at = 0; at < lk_block_bytes(format); at += 64) lk_fetch_ahead(block + at);
+        }
         const struct lk_block_x *x[4];
         for (int i = 0; i < n; i++) x[i] = (const struct lk_block_x *)prepared[i] + b;
 #pragma clang loop unroll(full)

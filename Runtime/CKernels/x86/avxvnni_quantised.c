@@ -4,7 +4,6 @@
 
 #pragma clang attribute push(LK_AVXVNNI, apply_to = function)
 #define LANES 8
-#define STRIPS 2
 #define TOGETHER 3
 #include "vector.h"
 
