@@ -98,7 +98,7 @@ let package = Package(
         trusted("FunctionModel", ["Scheduler"]),
         trusted(
             "ModelImport", ["FunctionModel", "Shard", "Tokenizer", "Template", "Kernels", "Syscall", "Wire", crypto]),
-        trusted("ShardStore", ["Syscall", "Wire", crypto]),
+        trusted("ShardStore", ["Shard", "Syscall", "Wire", crypto]),
         trusted("SeccompCompiler", ["CLinux", "CSeccomp", "Policies", "Syscall"]),
         trusted(
             "NodeAgent",

@@ -72,12 +72,20 @@ public enum ShardLayout {
 
     static func headerBytes(entries: Int) -> Int { pageAligned(fixedBytes + entries * entryBytes) }
 
+    /// The version that a shard's first bytes tell; nil when they are no shard's.
+    public static func version(of first: UnsafeRawBufferPointer) -> UInt32? {
+        guard first.count >= magic.count + 4, unsafe first.starts(with: magic) else { return nil }
+        return UInt32(littleEndian: unsafe first.loadUnaligned(fromByteOffset: magic.count, as: UInt32.self))
+    }
+
     /// `bytes` rounded up to whole pages.
     public static func pageAligned(_ bytes: Int) -> Int { (bytes + page - 1) / page * page }
 
     /// Bytes that an entry's content takes, nil when no such content can be.
     /// Rows and cols have passed the caps, so nothing here overflows.
-    static func contentBytes(_ content: ShardRole.Content, _ format: WeightFormat, rows: Int, cols: Int) -> Int? {
+    static func contentBytes(
+        _ content: ShardRole.Content, _ format: WeightFormat, rows: Int, cols: Int, version: UInt32 = version
+    ) -> Int? {
         guard (1...mostRows).contains(rows), (1...mostCols).contains(cols), cols % format.blockSize == 0 else {
             return nil
         }
@@ -85,7 +93,9 @@ public enum ShardLayout {
         case .blob: return nil
         case .vector: return format == .f32 && rows == 1 ? cols * 4 : nil
         case .rows: return format.rowBytes(columns: cols).map { $0 * rows }
-        case .matrix: return format.packedBytes(rows: rows, columns: cols)
+        case .matrix:
+            guard version < Self.version else { return format.packedBytes(rows: rows, columns: cols) }
+            return format.olderTileBytes(columns: cols).map { $0 * ((rows + 15) / 16) }
         }
     }
 }

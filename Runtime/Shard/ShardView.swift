@@ -14,20 +14,17 @@ public import Kernels
     /// Checks the whole table of the shard that `bytes` holds, header first.
     /// - Throws: `ShardError` with the place of the fault.
     public init(validating bytes: UnsafeRawBufferPointer) throws(ShardError) {
-        let header = try unsafe ShardHeader(bytes)
+        let header = try unsafe ShardHeader(bytes, length: bytes.count)
+        guard header.version == ShardLayout.version else {
+            throw ShardError(
+                .unsupportedVersion,
+                "layout version \(header.version), this Locum reads \(ShardLayout.version); `locum verify --repair` "
+                    + "rewrites it")
+        }
         unsafe self.bytes = bytes
         kind = header.kind
         count = header.entries
-        var previous: ShardEntry?
-        for index in 0..<count {
-            let entry = try unsafe Self.entry(index, in: bytes)
-            try header.check(entry, index: index, after: previous)
-            previous = entry
-        }
-        let end = previous.map { $0.offset + $0.length } ?? ShardLayout.headerBytes(entries: count)
-        guard ShardLayout.pageAligned(end) == header.length else {
-            throw ShardError(.damaged, "the last tensor ends at byte \(end), but the file has \(header.length)")
-        }
+        try unsafe header.check(bytes)
         if case .expert(let hidden, let intermediate, let experts) = kind {
             try checkExperts(hidden: hidden, intermediate: intermediate, count: experts)
         }
@@ -47,7 +44,7 @@ public import Kernels
         var (low, high) = (0, count)
         while low < high {
             let middle = (low + high) / 2
-            guard let entry = try? unsafe Self.entry(middle, in: bytes) else { return nil }
+            guard let entry = try? unsafe ShardHeader.entry(middle, in: bytes) else { return nil }
             if entry.key == key { return entry }
             if entry.key < key { low = middle + 1 } else { high = middle }
         }
@@ -55,7 +52,7 @@ public import Kernels
     }
 
     /// All entries, in the order of the file.
-    public var entries: [ShardEntry] { (0..<count).compactMap { try? unsafe Self.entry($0, in: bytes) } }
+    public var entries: [ShardEntry] { (0..<count).compactMap { try? unsafe ShardHeader.entry($0, in: bytes) } }
 
     /// A packed matrix (rows, cols).
     public func matrix(_ role: ShardRole, layer: Int = 0, expert: Int = 0) throws(ShardError) -> PackedMatrix {
@@ -123,28 +120,5 @@ public import Kernels
             throw ShardError(
                 .badShape, "the \(key.words) is \(entry.rows) × \(entry.cols), but must be \(rows) × \(cols)")
         }
-    }
-
-    /// Entry `index` of a table whose bounds are checked.
-    private static func entry(_ index: Int, in bytes: UnsafeRawBufferPointer) throws(ShardError) -> ShardEntry {
-        let place = ShardLayout.fixedBytes + index * ShardLayout.entryBytes
-        func u32(_ field: Int) -> UInt32 {
-            UInt32(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: place + field * 4, as: UInt32.self))
-        }
-        func u64(_ byte: Int) -> UInt64 {
-            UInt64(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: place + byte, as: UInt64.self))
-        }
-        guard let role = ShardRole(rawValue: u32(0)) else {
-            throw ShardError(.damaged, "entry \(index) has the unknown role \(u32(0))")
-        }
-        guard let format = WeightFormat(rawValue: u32(3)) else {
-            throw ShardError(.damaged, "entry \(index) has the unknown format \(u32(3))")
-        }
-        guard let offset = Int(exactly: u64(24)), let length = Int(exactly: u64(32)) else {
-            throw ShardError(.damaged, "entry \(index) lies outside of any file")
-        }
-        return ShardEntry(
-            role: role, layer: Int(u32(1)), expert: Int(u32(2)), format: format, rows: Int(u32(4)), cols: Int(u32(5)),
-            offset: offset, length: length)
     }
 }

@@ -78,6 +78,15 @@ public enum NodeCommand: WireMessage, Equatable {
     }
 }
 
+/// What hashing a stored shard has come to.
+public enum ShardCondition: UInt8, Sendable {
+    case intact = 0
+    /// Set aside: its bytes are not those of its name, or cannot be read.
+    case damaged = 1
+    /// Intact, in an earlier layout than this Locum reads.
+    case older = 2
+}
+
 /// Node to control.
 public enum NodeEvent: WireMessage, Equatable {
     /// First message: who this is and which kernel features hold its sandbox (name, state).
@@ -100,7 +109,7 @@ public enum NodeEvent: WireMessage, Equatable {
     case imported(deployment: UInt32, manifest: [UInt8], digests: [[UInt8]], written: UInt32, bytes: UInt64)
     /// A caller asks to remove a model. Answered by `removed` or `denied`.
     case removing(request: UInt32, peer: UInt32, model: String)
-    case verified(request: UInt32, intact: Bool, message: String)
+    case verified(request: UInt32, ShardCondition, message: String)
     /// Sent before each `usage`: how many functions node has linked from live instances without asking control,
     /// since the session began.
     case warm(acquisitions: UInt64)
@@ -133,8 +142,8 @@ public enum NodeEvent: WireMessage, Equatable {
         case .planned(let deployment, let manifest): w.byte(14); w.integer(deployment); w.blob(manifest)
         case .removing(let request, let peer, let model):
             w.byte(15); w.integer(request); w.integer(peer); w.string(model)
-        case .verified(let request, let intact, let message):
-            w.byte(8); w.integer(request); w.flag(intact); w.string(message)
+        case .verified(let request, let condition, let message):
+            w.byte(8); w.integer(request); w.byte(condition.rawValue); w.string(message)
         case .warm(let acquisitions): w.byte(9); w.integer(acquisitions)
         case .memory(let usage): w.byte(10); usage.encode(into: &w)
         case .predictions(let usage): w.byte(11); w.messages(usage)
@@ -163,7 +172,10 @@ public enum NodeEvent: WireMessage, Equatable {
                 deployment: try r.integer(), manifest: try r.blob(),
                 digests: try r.list(minimum: 4) { r throws(WireError) in try r.blob() }, written: try r.integer(),
                 bytes: try r.integer())
-        case 8: self = .verified(request: try r.integer(), intact: try r.flag(), message: try r.string())
+        case 8:
+            let request: UInt32 = try r.integer()
+            guard let condition = ShardCondition(rawValue: try r.byte()) else { throw r.failure("unknown condition") }
+            self = .verified(request: request, condition, message: try r.string())
         case 9: self = .warm(acquisitions: try r.integer())
         case 10: self = .memory(try MemoryUsage(from: &r))
         case 11: self = .predictions(try r.messages())

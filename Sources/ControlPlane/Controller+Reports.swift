@@ -192,20 +192,23 @@ extension Controller {
         for model in catalog.sorted {
             for function in model.functions { users[function.digest, default: []].append(function.name) }
         }
-        var damaged: [VerifyReport.Damage] = []
+        var (damaged, older): ([VerifyReport.Damage], [VerifyReport.Damage]) = ([], [])
         for (digest, names) in users.sorted(by: { $0.value[0] < $1.value[0] }) {
             let request = nextRequest()
-            let result = await withCheckedContinuation { continuation in
+            let result: (condition: ShardCondition, message: String) = await withCheckedContinuation { continuation in
                 guard isUp else {
-                    return continuation.resume(returning: (intact: false, message: "node was lost meanwhile"))
+                    return continuation.resume(returning: (ShardCondition.damaged, "node was lost meanwhile"))
                 }
                 verifications[request] = continuation
                 send([.verify(request: request, digest: digest)])
             }
-            if !result.intact {
-                damaged.append(.init(digest: Hexadecimal.text(digest), functions: names, message: result.message))
+            let found = VerifyReport.Damage(digest: Hexadecimal.text(digest), functions: names, message: result.message)
+            switch result.condition {
+            case .intact: break
+            case .damaged: damaged.append(found)
+            case .older: older.append(found)
             }
         }
-        return VerifyReport(shards: users.count, intact: users.count - damaged.count, damaged: damaged)
+        return VerifyReport(shards: users.count, damaged: damaged, older: older)
     }
 }

@@ -30,7 +30,7 @@ extension Controller {
         watch = nil
         for waiter in reports.values { waiter.resume(returning: nil) }
         reports = [:]
-        for waiter in verifications.values { waiter.resume(returning: (false, "node was lost meanwhile")) }
+        for waiter in verifications.values { waiter.resume(returning: (.damaged, "node was lost meanwhile")) }
         verifications = [:]
         settleEndWaiters(nil)
         logger.warning("node is gone, and \(lost) instances with it; connecting again")
@@ -69,8 +69,8 @@ extension Controller {
         case .imported(let deployment, let manifest, let digests, let written, let bytes):
             imported(deployment, manifest, digests, written: Int(written), bytes: Int(clamping: bytes))
         case .removing(let request, let peer, let model): removing(request, peer: peer, model)
-        case .verified(let request, let intact, let message):
-            verifications.removeValue(forKey: request)?.resume(returning: (intact, message))
+        case .verified(let request, let condition, let message):
+            verifications.removeValue(forKey: request)?.resume(returning: (condition, message))
         case .warm(let acquisitions): statistics.warmAtNode = acquisitions
         case .memory(let usage): memory = usage
         case .predictions(let usage):

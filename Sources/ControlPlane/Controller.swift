@@ -83,7 +83,7 @@ public actor Controller {
     var deployments: [UInt32: PendingDeployment] = [:]
     var lastRequest: UInt32 = 0
     var reports: [UInt32: CheckedContinuation<[InstanceUsage]?, Never>] = [:]
-    var verifications: [UInt32: CheckedContinuation<(intact: Bool, message: String), Never>] = [:]
+    var verifications: [UInt32: CheckedContinuation<(condition: ShardCondition, message: String), Never>] = [:]
     var endWaiters: [EndWaiter] = []
     /// Why instances that are leaving do.
     var leaving: [UInt64: Leave] = [:]

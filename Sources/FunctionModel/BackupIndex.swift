@@ -87,6 +87,8 @@ public struct BackupIndex: Codable, Sendable, Equatable {
 
     /// How the name of the first part begins.
     public static let prefix = "locum-backup-"
+    /// Name of a file with one `Model`, given with its shards to deploy it anew from what is stored.
+    public static let record = "locum-model.json"
     /// Of the form described above.
     public static let newestFormat = 2
     /// Longest index: some fifty models of a thousand functions.

@@ -161,8 +161,11 @@ public struct VerifyReport: Codable, Sendable, Equatable {
     public var shards: Int
     public var intact: Int
     public var damaged: [Damage]
-    public init(shards: Int, intact: Int, damaged: [Damage]) {
-        (self.shards, self.intact, self.damaged) = (shards, intact, damaged)
+    /// Intact, in an earlier layout than this Locum reads: no function of theirs can start.
+    public var older: [Damage]
+    public init(shards: Int, damaged: [Damage], older: [Damage]) {
+        (self.shards, self.damaged, self.older) = (shards, damaged, older)
+        intact = shards - damaged.count - older.count
     }
 }
 

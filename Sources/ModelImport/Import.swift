@@ -20,9 +20,9 @@ public enum ModelImport {
         progress: (UInt64, UInt64, String) -> Void
     ) throws(ImportError) -> ImportManifest {
         let files = try open(sources)
-        if let backup = try BackupFile.among(files) {
-            try planned(try backup.model(options.name).manifest)
-            return try backup.restore(options, sink, progress)
+        if let stored = try stored(files, options) {
+            try planned(stored.manifest)
+            return try stored.write(options.name, sink, progress)
         }
         let plan = try ImportPlan(try load(files), options)
         try planned(plan.manifest)
@@ -49,8 +49,16 @@ public enum ModelImport {
     /// - Throws: `ImportError`, the same as `run` before it writes.
     public static func plan(sources: [ImportSource], options: ImportOptions) throws(ImportError) -> ImportManifest {
         let files = try open(sources)
-        if let backup = try BackupFile.among(files) { return try backup.model(options.name).manifest }
+        if let stored = try stored(files, options) { return stored.manifest }
         return try ImportPlan(try load(files), options).manifest
+    }
+
+    /// The model, when it was deployed before.
+    private static func stored(
+        _ files: [String: SourceFile], _ options: ImportOptions
+    ) throws(ImportError) -> StoredModel? {
+        if let backup = try BackupFile.among(files) { return try backup.stored(options.name) }
+        return try StoredModel.among(files)
     }
 
     private static func write(

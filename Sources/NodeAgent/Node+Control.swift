@@ -76,7 +76,7 @@ extension Node {
         case .verify(let request, let bytes):
             guard let digest = ShardDigest(bytes) else { throw .badRequest("a digest has 32 bytes") }
             let session = control
-            verifier.verify(digest) { session?.send(.verified(request: request, intact: $0, message: $1)) }
+            verifier.verify(digest) { session?.send(.verified(request: request, $0, message: $1)) }
         }
     }
 

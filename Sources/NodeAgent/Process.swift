@@ -7,10 +7,7 @@ public import Syscall
 public enum Process {
     /// Sockets of 1,440 instances are more than the usual soft limit; the hard one is what we may have.
     public static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = locum_raise_file_limit()
     }
 
     /// Makes malloc give memory back at once: what a deployment or a burst of links took must not stay with a

@@ -2,10 +2,11 @@
 // shard is set aside, so that the next deployment writes it anew and no worker starts from it meanwhile.
 import ShardStore
 import Syscall
+import Wire
 
 /// The line of shards to verify.
 final class ShardVerifier {
-    typealias Answer = (_ intact: Bool, _ message: String) -> Void
+    typealias Answer = (_ condition: ShardCondition, _ message: String) -> Void
 
     private let loop: EventLoop
     private let store: ShardStore
@@ -38,7 +39,7 @@ final class ShardVerifier {
                 return false
             }
         } catch {
-            answer(false, error.message)
+            answer(.damaged, error.message)
             next()
         }
     }
@@ -49,9 +50,11 @@ final class ShardVerifier {
         if let damage {
             let aside = (try? store.quarantine(digest)) != nil
             let state = aside ? "it was set aside" : "it could not be set aside"
-            answer(false, "shard \(digest) is damaged: \(damage); \(state), deploy its model again")
+            answer(.damaged, "shard \(digest) is damaged: \(damage); \(state), deploy its model again")
+        } else if store.isOlder(digest) {
+            answer(.older, "it has an earlier layout, which `locum verify --repair` rewrites")
         } else {
-            answer(true, "")
+            answer(.intact, "")
         }
         next()
     }

@@ -5,6 +5,7 @@
 // A file enters by fsync and rename, so the store never holds a part of a shard; `flush` makes the renames
 // last before the registry may refer to them. What the registry does not refer to is removed by `collect`.
 import Glibc
+import Shard
 public import Syscall
 
 /// Shard files by digest.
@@ -52,6 +53,14 @@ public final class ShardStore {
         var info = stat()
         try stored(fstat(file.raw, &info), "read the length of shard \(path)")
         return (file, UInt64(info.st_size))
+    }
+
+    /// Whether a stored shard has an earlier layout than this Locum reads.
+    public func isOlder(_ digest: ShardDigest) -> Bool {
+        guard let (file, _) = try? open(digest) else { return false }
+        var first = [UInt8](repeating: 0, count: 16)
+        guard pread(file.raw, &first, first.count, 0) == first.count else { return false }
+        return first.withUnsafeBytes { ShardLayout.version(of: $0) }.map { $0 < ShardLayout.version } ?? false
     }
 
     /// A new file of `length` bytes, its space reserved where the file system can.

@@ -209,10 +209,7 @@ enum ControlMain {
 
     /// As many connections as the gateway takes are more than the usual soft limit; the hard one is what we may have.
     private static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = locum_raise_file_limit()
     }
 
     /// Why it must not listen there; nil when it may.

@@ -84,10 +84,10 @@ class Side:
     def round(self) -> dict[str, float]:
         """Tokens per second of each kind of work."""
         long = min(LONG, self.context - 8)
-        return {"decode": self.rate(), "prefill": long / self.prefill(long), "batch4": SEQUENCES * self.tokens / self.batch()}
+        return {**self.decodes(), "prefill": long / self.prefill(long)}
 
-    def rate(self) -> float:
-        return self.tokens / self.decode()
+    def decodes(self) -> dict[str, float]:
+        return {"decode": self.tokens / self.decode(), "batch4": SEQUENCES * self.tokens / self.batch()}
 
 
 class Llama(Side):
@@ -227,25 +227,28 @@ class Bench:
             ours = deployed(daemon, case, path)
             llama = Llama(path, ours)
             whole = Ours(daemon, "all", case.tokens) if case.grouped else None
-            pairs, grouped = defaultdict(list), []
+            pairs, grouped = defaultdict(list), defaultdict(list)
             for number in range(self.rounds + 1):
                 sides = [ours, llama] if number % 2 else [llama, ours]
                 rates = {side: side.round() for side in sides}
-                again = whole.rate() if whole else 0
+                again = whole.decodes() if whole else {}
                 # The first round warms.
                 if number > 0:
                     for name in rates[ours]:
                         pairs[name].append((rates[ours][name], rates[llama][name]))
-                    grouped.append((again, rates[llama]["decode"]))
+                    for name in again:
+                        grouped[name].append((again[name], rates[llama][name]))
             for name, values in pairs.items():
                 self.row(f"{case.name}-{name}", "tokens/s", values)
-            if whole:
-                self.row(f"{case.name}-decode-all", "tokens/s", grouped)
+            for name, values in grouped.items():
+                self.row(f"{case.name}-{name}-all", "tokens/s", values)
             llama.end()
             if case.preset:
                 self.roof(case, path, pairs["decode"])
             self.price(case.name, daemon, ours)
             self.starts(case, path, ours)
+            if whole:
+                self.starts(case, path, whole, "-all")
         path.unlink()
 
     def apart(self, case: Case, folder: Path):
@@ -281,7 +284,7 @@ class Bench:
               f"Locum has {mine / most:.0%}, llama.cpp {other / most:.0%}", flush=True)
         (self.out / "roofline.json").write_text(json.dumps(self.roofs, indent=1))
 
-    def starts(self, case: Case, path: Path, ours: Ours):
+    def starts(self, case: Case, path: Path, ours: Ours, which: str = ""):
         pairs = []
         for _ in range(self.rounds):
             mine = ours.from_zero()
@@ -289,7 +292,7 @@ class Bench:
             fresh = Llama(path, ours)
             pairs.append((mine * 1000, (fresh.loading + fresh.ask(do="prefill", prompt=fresh.prompt(SHORT))) * 1000))
             fresh.end()
-        self.row(f"{case.name}-first-token", "ms", pairs)
+        self.row(f"{case.name}-first-token{which}", "ms", pairs)
 
     def memory(self, case: Case, daemon: Daemon, path: Path):
         """All of Locum with all experts awake, beside the file."""

@@ -56,7 +56,10 @@ final class FakeNode: Sendable {
                 ]
             case .verify(let request, let digest):
                 let intact = !state.damaged.contains(digest)
-                return [.verified(request: request, intact: intact, message: intact ? "" : "its digest differs")]
+                return [
+                    .verified(
+                        request: request, intact ? .intact : .damaged, message: intact ? "" : "its digest differs")
+                ]
             default: return []
             }
         }

@@ -18,7 +18,8 @@ import Wire
     @Test("Events come whole and in order, however the stream is cut")
     func pieces() throws {
         let events = (0..<50).map {
-            NodeEvent.verified(request: $0, intact: $0 % 2 == 0, message: String(repeating: "x", count: Int($0) * 7))
+            NodeEvent.verified(
+                request: $0, $0 % 2 == 0 ? .intact : .older, message: String(repeating: "x", count: Int($0) * 7))
         }
         let bytes = frames(events)
         var random = SplitMix64(1)

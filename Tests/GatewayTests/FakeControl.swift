@@ -135,7 +135,7 @@ final class FakeControl: ControlService {
     func restore(_ new: [UsageHour]) async throws(ControlFailure) { hours.withLock { $0 += new } }
     func metrics() async -> [MetricFamily] { [MetricFamily(.gauge, "locum_fake", "Of control.", 1)] }
     func backup() async -> BackupIndex { BackupIndex(locum: "test", models: [BackupIndex.Model(record)], tenants: []) }
-    func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, intact: 1, damaged: []) }
+    func verify() async throws(ControlFailure) -> VerifyReport { VerifyReport(shards: 1, damaged: [], older: []) }
 
     func generate(
         _ model: String, _ specs: [GenerateSpec], for caller: Caller

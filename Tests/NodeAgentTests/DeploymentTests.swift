@@ -308,7 +308,7 @@ import Wire
         let digest = try h.store([1, 2, 3, 4])
         let file = "\(h.path)/shards/\(try #require(ShardDigest(digest)).hex)"
         try h.command(control, .verify(request: 1, digest: digest))
-        guard case .verified(1, true, "") = try h.event(control) else {
+        guard case .verified(1, .intact, "") = try h.event(control) else {
             Issue.record("an intact shard was not intact")
             return
         }
@@ -317,13 +317,13 @@ import Wire
         pwrite(raw, [0], 1, 1)
         close(raw)
         try h.command(control, .verify(request: 2, digest: digest))
-        guard case .verified(2, false, let message) = try h.event(control) else {
+        guard case .verified(2, .damaged, let message) = try h.event(control) else {
             Issue.record("damage was not found")
             return
         }
         #expect(message.contains("damaged") && message.contains("deploy"))
         try h.command(control, .verify(request: 3, digest: digest))
-        guard case .verified(3, false, let missing) = try h.event(control) else { return }
+        guard case .verified(3, .damaged, let missing) = try h.event(control) else { return }
         #expect(missing.contains("not there"))
     }
 

@@ -20,7 +20,8 @@ import Testing
     @Test("A lying header is refused")
     func headers() throws {
         try refused("magic") { $0[0] = 0x4D }
-        try refused("version", put(2, at: 8))
+        try refused("an earlier version", put(1, at: 8))
+        try refused("a later version", put(3, at: 8))
         try refused("kind", put(3, at: 12))
         try refused("kind of another shard", put(1, at: 12))
         try refused("too many entries", put(.max, at: 16))
@@ -60,6 +61,40 @@ import Testing
         for length in Array(0..<700) + Array(stride(from: 700, to: bytes.count, by: 509)) {
             let pages = PageBytes(Array(bytes[..<length]))
             #expect(throws: ShardError.self) { try ShardView(validating: pages.raw) }
+        }
+    }
+
+    @Test("The table of an earlier layout is checked as strictly before it is rewritten")
+    func older() throws {
+        // Of one format that has the same length in both layouts.
+        let gate = ShardContent(.expertGate, format: .q4_1, rows: 32, cols: 64)
+        let up = ShardContent(.expertUp, format: .q4_1, rows: 32, cols: 64)
+        let down = ShardContent(.expertDown, format: .q4_1, rows: 64, cols: 32)
+        let today = shardBytes(
+            try ShardPlan(kind: .expert(hidden: 64, intermediate: 32, count: 1), contents: [gate, up, down]))
+        func read(_ bytes: [UInt8], length: Int) throws -> OlderShard? {
+            let pages = PageBytes(bytes)
+            return try withExtendedLifetime(pages) { try OlderShard(header: pages.raw, length: length) }
+        }
+        #expect(try read(today, length: today.count) == nil)
+        var bytes = today
+        put(1, at: 8)(&bytes)
+        let sound = try #require(try read(bytes, length: bytes.count))
+        #expect(sound.entries.count == 3)
+        #expect(try sound.plan().length == today.count)
+        #expect(throws: ShardError.self) { try read(bytes, length: bytes.count + 4096) }
+        for length in [0, 15, 63, 64, 100] {
+            #expect(throws: ShardError.self) { try read(Array(bytes[..<length]), length: bytes.count) }
+        }
+        for index in 0..<(64 + 3 * 40) {
+            for flip in [UInt8(1), 0x80, 0xFF] {
+                var damaged = bytes
+                damaged[index] ^= flip
+                guard let shard = try? read(damaged, length: damaged.count) else { continue }
+                #expect(shard.entries.allSatisfy { $0.offset >= shard.headerBytes })
+                #expect(shard.entries.allSatisfy { $0.offset + $0.length <= damaged.count })
+                #expect((try? shard.plan()) != nil)
+            }
         }
     }
 

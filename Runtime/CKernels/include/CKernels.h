@@ -87,6 +87,11 @@ size_t lk_pack_scratch_floats(size_t cols);
 /// Packs 16 plain rows (NULL: a row of zeros) into one tile, converting as lk_convert_row does.
 int lk_pack_tile(lk_format from, const void *const rows[16], size_t cols, lk_format to, void *tile, float *scratch);
 
+/// Bytes of a tile in a shard of layout version 1; 0 as lk_tile_bytes.
+size_t lk_older_tile_bytes(lk_format format, size_t cols);
+/// Makes a tile of such a one: the same numbers in other places.
+void lk_renew_tile(lk_format format, const void *older, size_t cols, void *tile);
+
 // ---- matrix product ------------------------------------------------------------------------------------------
 
 /// Bytes of an activation row made ready for weights of `format`; 0 as above.

@@ -1,4 +1,4 @@
-// What is deployed: list, describe, rm, verify.
+// What is deployed: list, describe, rm.
 import ArgumentParser
 import ControlClient
 import FoundationEssentials
@@ -104,33 +104,6 @@ struct Remove: ParsableCommand {
             }
             let answer = try daemon.client.request("DELETE", "/admin/models/" + Path.component(model))
             write(bytes: json ? Array(answer) : Array("removed \(model)\n".utf8))
-        }
-    }
-}
-
-struct Verify: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Hash every stored shard again and compare.",
-        discussion: "Exit code 1 when a shard is damaged; deploying its model again repairs it.")
-    @OptionGroup var daemon: DaemonOptions
-    @Flag(help: "Print JSON.") var json = false
-
-    func run() throws {
-        try reporting {
-            let answer = try daemon.client.request("POST", "/admin/verify", body: Data("{}".utf8))
-            let report = try JSONDecoder().decode(VerifyReport.self, from: answer)
-            if json {
-                write(bytes: Array(answer))
-            } else {
-                for damage in report.damaged {
-                    write(
-                        text:
-                            "damaged: \(damage.digest) (\(damage.functions.joined(separator: ", "))): \(damage.message)\n"
-                    )
-                }
-                write(text: "\(report.intact) of \(report.shards) shards ok\n")
-            }
-            if !report.damaged.isEmpty { throw ExitCode(Code.failed) }
         }
     }
 }

@@ -44,7 +44,7 @@ struct Restore: ParsableCommand {
             for model in wanted {
                 let source = SourceFile(
                     name: file.split(separator: "/").last.map(String.init) ?? file, descriptor: descriptor)
-                let result = try Deployment(daemon).run(Self.options(model), [source])
+                let result = try Deployment(daemon).run(model.deployOptions, [source])
                 results.append(result)
                 if !json {
                     write(text: try JSONDecoder().decode(DeployReport.self, from: Data(result.utf8)).text)
@@ -124,15 +124,6 @@ struct Restore: ParsableCommand {
         return descriptor
     }
 
-    /// The same options again, so that the same deployment later changes nothing.
-    private static func options(_ model: BackupIndex.Model) -> DeployOptions {
-        let options = model.options
-        return DeployOptions(
-            name: model.name, expertsPerFunction: UInt32(clamping: options.expertsPerFunction),
-            layersPerFunction: UInt32(clamping: options.layersPerFunction), quantize: options.quantize,
-            context: UInt32(clamping: options.context), kvType: options.kvType)
-    }
-
     /// The list of models; shards are looked at where they are restored.
     private static func index(of file: String, _ descriptor: Descriptor) throws -> BackupIndex {
         guard let header = TarHeader.read(try BackupUsage.bytes(descriptor, at: 0, TarHeader.block)),
@@ -159,5 +150,15 @@ struct Restore: ParsableCommand {
             throw BackupWriter.Failure(description: "\(file) is damaged: its list of models cannot be read")
         }
         return index
+    }
+}
+
+extension BackupIndex.Model {
+    /// The same options again, so that the same deployment later changes nothing.
+    var deployOptions: DeployOptions {
+        DeployOptions(
+            name: name, expertsPerFunction: UInt32(clamping: options.expertsPerFunction),
+            layersPerFunction: UInt32(clamping: options.layersPerFunction), quantize: options.quantize,
+            context: UInt32(clamping: options.context), kvType: options.kvType)
     }
 }

@@ -141,6 +141,8 @@ public final class Sequences: Sendable {
         var replay = Replay(spec)
         var clock = FirstTokenClock(asked: ask.asked)
         var (tries, busyTries) = (0, 0)
+        // What is wrong with the shard says more than that its instances end again and again.
+        var damage: String?
         while !Task.isCancelled {
             switch await attempt(ask, &replay, &clock, sink) {
             case .ended: return
@@ -148,10 +150,11 @@ public final class Sequences: Sendable {
                 busyTries += 1
                 guard busyTries <= Self.mostBusyTries else { return giveUp(ask, reason, sink) }
                 try? await Task.sleep(for: Self.busyPause)
-            case .lost(let progress, let reason):
+            case .lost(let progress, let reason, let isDamage):
                 controller.logger.info("the router of \(ask.model) is lost, and asked for again: \(reason)")
                 tries = progress ? 1 : tries + 1
-                guard tries <= Self.mostTries else { return giveUp(ask, reason, sink) }
+                damage = isDamage ? reason : progress ? nil : damage
+                guard tries <= Self.mostTries else { return giveUp(ask, damage ?? reason, sink) }
                 // At once after progress: a crash should not be felt.
                 if tries > 1 { try? await Task.sleep(for: firstPause * (1 << (tries - 2))) }
             }
@@ -174,8 +177,8 @@ public final class Sequences: Sendable {
         case ended
         /// The router has no place; this sequence had none yet.
         case busy(reason: String)
-        /// The router is gone or refuses; `progress`: it had brought something new.
-        case lost(progress: Bool, reason: String)
+        /// The router is gone or refuses; `progress`: it had brought something new; `isDamage`: its shard cannot be used.
+        case lost(progress: Bool, reason: String, isDamage: Bool = false)
     }
 
     private func attempt(
@@ -203,7 +206,9 @@ public final class Sequences: Sendable {
                 sink.yield(.failed(code: failure.code, parameter: "model", message: failure.message))
                 return .ended
             }
-            return .lost(progress: false, reason: error.message)
+            return .lost(
+                progress: false, reason: error.message,
+                isDamage: error.code == "bad_shard" || error.code == "shard_missing")
         }
         let now = await controller.standing(model)
         guard replay.continues(revision: now?.revision, context: now?.context ?? 0) else {

@@ -1,13 +1,12 @@
-import Crypto
-import FoundationEssentials
 // A backup as the source of a deployment: shards as they were, under the names of their own bytes, with the manifest
 // that was registered. Node hashes what is written here as it does for every import, so an altered shard is found
 // before anything counts; here it is found first, with its name and place in the file.
+import Crypto
+import FoundationEssentials
 import FunctionModel
 
 /// A tar file that `locum backup` made.
 struct BackupFile {
-    private static let block = 1 << 20
     private static let mostShards = 65_536
 
     let file: SourceFile
@@ -62,46 +61,19 @@ struct BackupFile {
         return model
     }
 
-    /// Writes the shards of the model that `options` names, those that the sink lacks.
-    func restore(
-        _ options: ImportOptions, _ sink: some ShardSink, _ progress: (UInt64, UInt64, String) -> Void
-    ) throws(ImportError) -> ImportManifest {
-        let model = try model(options.name)
+    /// The model of that name with its shards.
+    func stored(_ name: String) throws(ImportError) -> StoredModel {
+        let model = try model(name)
         let places = try places()
         guard model.shards.count <= Self.mostShards else { throw Self.bad(file, "\(model.shards.count) shards") }
-        var parts: [(digest: [UInt8], name: String, place: Range<Int>)] = []
+        var shards: [StoredShard] = []
         for name in model.shards {
-            guard let digest = Self.bytes(hexadecimal: name), let place = places[name] else {
+            guard let place = places[name], let shard = try StoredShard(name, file, place) else {
                 throw Self.bad(file, "shard \(name.prefix(64)) of \(model.name) is not in it")
             }
-            parts.append((digest, name, place))
+            shards.append(shard)
         }
-        let total = parts.reduce(0) { $0 + $1.place.count }
-        var done = 0
-        for (index, part) in parts.enumerated() {
-            progress(UInt64(done), UInt64(total), "restoring \(model.name)")
-            if try !sink.has(index: index, digest: part.digest) { try copy(index, part, to: sink) }
-            done += part.place.count
-        }
-        progress(UInt64(done), UInt64(total), "restoring \(model.name)")
-        return model.manifest
-    }
-
-    private func copy(
-        _ index: Int, _ part: (digest: [UInt8], name: String, place: Range<Int>), to sink: some ShardSink
-    ) throws(ImportError) {
-        let output = ShardOutput(descriptor: try sink.create(index: index, length: part.place.count)) { _ in }
-        var at = part.place.lowerBound
-        while at < part.place.upperBound {
-            let count = min(Self.block, part.place.upperBound - at)
-            try output.append(try file.bytes(at: at, count: count, what: "shard \(part.name)"))
-            at += count
-        }
-        guard try output.finish() == part.digest else {
-            throw Self.bad(
-                file, "shard \(part.name) at byte \(part.place.lowerBound) does not have the bytes of its name")
-        }
-        try sink.finish(index: index, digest: part.digest, length: part.place.count)
+        return try StoredModel(model.manifest, shards)
     }
 
     /// Where each shard's bytes lie.
@@ -132,15 +104,5 @@ struct BackupFile {
 
     private static func bad(_ file: SourceFile, _ what: String) -> ImportError {
         ImportError(.badBackup, "\(file.name) is damaged: \(what); use another copy of this backup")
-    }
-
-    /// The digest that 64 small hexadecimal digits stand for.
-    private static func bytes(hexadecimal text: String) -> [UInt8]? {
-        let digits = Array(text.utf8)
-        guard digits.count == 64, digits.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
-            return nil
-        }
-        func value(_ digit: UInt8) -> UInt8 { digit < 97 ? digit - 48 : digit - 87 }
-        return stride(from: 0, to: 64, by: 2).map { value(digits[$0]) << 4 | value(digits[$0 + 1]) }
     }
 }
