@@ -21,10 +21,11 @@ public struct PackedMatrix: @unchecked Sendable {
     }
 
     /// The rows that part `index` of `count` computes; the parts cover all rows without overlap.
-    public func share(_ index: Int, of count: Int) -> Range<Int> {
-        let tiles = (rows + Self.tileRows - 1) / Self.tileRows
-        let start = min(rows, tiles * index / count * Self.tileRows)
-        return start..<min(rows, tiles * (index + 1) / count * Self.tileRows)
+    /// - Parameter multiple: each part but the last is a multiple of so many rows, which is one of `tileRows`.
+    public func share(_ index: Int, of count: Int, multiple: Int = tileRows) -> Range<Int> {
+        let pieces = (rows + multiple - 1) / multiple
+        let start = min(rows, pieces * index / count * multiple)
+        return start..<min(rows, pieces * (index + 1) / count * multiple)
     }
 
     /// outputs[i][r] = W[r] . inputs[i] for each r in `range` and i in 0..<count.

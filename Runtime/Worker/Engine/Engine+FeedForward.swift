@@ -9,13 +9,9 @@ import Wire
 extension Engine {
     /// stream += down( silu(gate x) * (up x) ), x = norm(stream).
     func dense(_ index: Int, _ network: FeedForwardWeights) {
-        let (space, count) = (space, space.batch.rows)
+        let space = space
         normalise(weights.layers[index].feedForwardNorm)
-        pool.run { [self] thread in
-            multiply(network.gate, space.normed, into: space.gate, count: count, thread: thread)
-            multiply(network.up, space.normed, into: space.up, count: count, thread: thread)
-        }
-        forRows(count) { row in Self.activate(space, network, row) }
+        pool.run { [self] thread in activate(network, thread: thread) }
         pool.run { [self] thread in addProduct(network.down, space.gate, thread: thread) }
     }
 
@@ -49,13 +45,11 @@ extension Engine {
             pool.run { [self] thread in
                 dispatcher.send(thread: thread)
                 if thread == 0 { predict(after: block, rows: rows) }
-                multiply(shared.network.gate, space.normed, into: space.gate, count: space.batch.rows, thread: thread)
-                multiply(shared.network.up, space.normed, into: space.up, count: space.batch.rows, thread: thread)
-            }
-            forRows(space.batch.rows) { [self] row in
-                Self.activate(space, shared.network, row)
-                space.sharedShare[row] = Kernels.sigmoid(
-                    Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
+                activate(shared.network, thread: thread)
+                for row in stride(from: thread, to: space.batch.rows, by: pool.count) {
+                    space.sharedShare[row] = Kernels.sigmoid(
+                        Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
+                }
             }
             pool.run { [self] thread in
                 multiply(shared.network.down, space.gate, into: space.update, count: space.batch.rows, thread: thread)
@@ -121,11 +115,18 @@ extension Engine {
         space.guesses.withUnsafeBufferPointer { dispatcher.hint(layer: block.ordinal + 1, experts: $0) }
     }
 
-    /// gate = silu(gate) * up, ready for `down`.
-    private static func activate(_ space: Workspace, _ network: FeedForwardWeights, _ row: Int) {
-        let gate = space.gate.row(row)
-        Kernels.siluMultiply(gate: gate, up: space.up.row(row), count: network.gate.rows, into: gate)
-        space.gate.prepare(row: row, for: network.down)
+    /// gate = silu(gate x) * (up x), ready for `down`: the thread's part of both matrices, so that no thread waits between.
+    private func activate(_ network: FeedForwardWeights, thread: Int) {
+        let (space, count) = (space, space.batch.rows)
+        let part = network.gate.share(thread, of: pool.count, multiple: RowBuffer.block)
+        if part.isEmpty { return }
+        multiply(network.gate, rows: part, space.normed, into: space.gate, count: count)
+        multiply(network.up, rows: part, space.normed, into: space.up, count: count)
+        for row in 0..<count {
+            let gate = space.gate.row(row) + part.lowerBound
+            Kernels.siluMultiply(gate: gate, up: space.up.row(row) + part.lowerBound, count: part.count, into: gate)
+            if network.down.format.isQuantized { space.gate.prepare(row: row, columns: part) }
+        }
     }
 
     /// The row's best experts by probability, ties to the lower index, and their weights.

@@ -17,7 +17,12 @@ extension Engine {
     func multiply(_ matrix: PackedMatrix, _ input: RowBuffer, into output: RowBuffer, count: Int, thread: Int) {
         let part = matrix.share(thread, of: pool.count)
         if part.isEmpty { return }
-        matrix.multiply(rows: part, inputs: input.inputs(matrix.format), outputs: output.outputs, count: count)
+        multiply(matrix, rows: part, input, into: output, count: count)
+    }
+
+    /// Some rows of W (rows, columns) @ x (columns,) for the first `count` rows of `input`.
+    func multiply(_ matrix: PackedMatrix, rows: Range<Int>, _ input: RowBuffer, into output: RowBuffer, count: Int) {
+        matrix.multiply(rows: rows, inputs: input.inputs(matrix.format), outputs: output.outputs, count: count)
     }
 
     /// The same, added to the residual stream.

@@ -67,19 +67,19 @@ final class RowBuffer {
         return UnsafePointer(prepared.addresses)
     }
 
+    /// Columns that are made ready together: what is made ready of them depends on no others.
+    static let block = WeightFormat.q8_0.blockSize
+    private static let blockBytes = WeightFormat.q8_0.preparedBytes(columns: block) ?? 0
+
     /// Makes a row that was just written ready for all its readers, which read all columns.
-    func prepare(row index: Int) {
-        prepare(row: index, columns: columns)
-    }
+    func prepare(row index: Int) { prepare(row: index, columns: 0..<columns) }
 
-    /// Makes a row ready for one matrix, which may have fewer columns than this buffer.
-    func prepare(row index: Int, for matrix: PackedMatrix) {
-        if matrix.format.isQuantized { prepare(row: index, columns: matrix.columns) }
-    }
-
-    private func prepare(row index: Int, columns: Int) {
+    /// Makes a part of a row, whole blocks, ready for all its readers.
+    func prepare(row index: Int, columns: Range<Int>) {
         guard let prepared else { return }
-        prepared.format.prepare(row(index), columns: columns, into: prepared.memory.base + index * prepared.stride)
+        let place = index * prepared.stride + columns.lowerBound / Self.block * Self.blockBytes
+        prepared.format.prepare(
+            row(index) + columns.lowerBound, columns: columns.count, into: prepared.memory.base + place)
     }
 
     /// Gives back all pages but those of the first `rows` rows.

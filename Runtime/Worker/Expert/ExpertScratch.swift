@@ -8,8 +8,8 @@ import Syscall
 final class ExpertScratch {
     /// Rows computed together: bounds the scratch, and enough that weights are no longer what limits.
     static let blockRows = 32
-    /// Bytes that stay after a batch.
-    private static let kept = 64 << 10
+    /// Bytes that stay after a batch: about what a single row takes, as an expert may have thousands of neighbours.
+    private static let kept = 16 << 10
 
     private let memory: Mapping
     private let gates: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
