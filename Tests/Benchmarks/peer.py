@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from daemon import BIN, TALES, Daemon, children, wait_for  # noqa: E402
 from bench import pss  # noqa: E402
 from peer_plot import plot  # noqa: E402
-from roofline import bandwidth, bytes_per_token  # noqa: E402
+from roofline import Readers, bytes_per_token  # noqa: E402
 
 THREADS, CONTEXT, SEQUENCES = 2, 1024, 4
 # Tokens of a prompt before a decode, of one from zero, and of one to be measured by itself.
@@ -81,13 +81,14 @@ class Side:
     def prompt(self, count: int) -> list[int]:
         return [chance.randrange(260, self.words - 260) for _ in range(count)]
 
-    def round(self) -> dict[str, float]:
-        """Tokens per second of each kind of work."""
+    def round(self, memory: Readers | None) -> dict[str, float]:
+        """Tokens per second of each kind of work; `memory`: bytes per second that it gave around the decode."""
+        before = memory.speed() if memory else 0
+        rates = {"decode": self.tokens / self.decode()}
+        if memory:
+            rates["memory"] = (before + memory.speed()) / 2
         long = min(LONG, self.context - 8)
-        return {**self.decodes(), "prefill": long / self.prefill(long)}
-
-    def decodes(self) -> dict[str, float]:
-        return {"decode": self.tokens / self.decode(), "batch4": SEQUENCES * self.tokens / self.batch()}
+        return {**rates, "prefill": long / self.prefill(long), "batch4": SEQUENCES * self.tokens / self.batch()}
 
 
 class Llama(Side):
@@ -177,6 +178,7 @@ def warm(path: Path):
 class Bench:
     def __init__(self, out: Path, rounds: int):
         self.out, self.rounds = out, rounds
+        self.memory = Readers(THREADS)
         self.rows: list[dict] = []
         self.prices: list[dict] = []
         self.roofs: list[dict] = []
@@ -200,7 +202,7 @@ class Bench:
     def price(self, case: str, daemon: Daemon, ours: Ours):
         lines = "".join(f"{f['name']} {ours.daemon.shard(f)}\n" for f in ours.functions)
         done = subprocess.run(
-            [str(BIN / "locum-bench"), "isolation", "64"], input=lines, capture_output=True, text=True,
+            [str(BIN / "locum-bench"), "isolation", "256"], input=lines, capture_output=True, text=True,
             env={**os.environ, "LOCUM_DATA": str(daemon.data)})
         if done.returncode != 0:
             raise SystemExit(f"locum-bench isolation: {done.stderr}")
@@ -230,21 +232,23 @@ class Bench:
             pairs, grouped = defaultdict(list), defaultdict(list)
             for number in range(self.rounds + 1):
                 sides = [ours, llama] if number % 2 else [llama, ours]
-                rates = {side: side.round() for side in sides}
-                again = whole.decodes() if whole else {}
+                # A token of the embedded model comes from the cache.
+                memory = self.memory if case.preset else None
+                rates = {side: side.round(memory) for side in sides}
+                again = whole.round(None) if whole else {}
                 # The first round warms.
                 if number > 0:
                     for name in rates[ours]:
                         pairs[name].append((rates[ours][name], rates[llama][name]))
                     for name in again:
                         grouped[name].append((again[name], rates[llama][name]))
+            if case.preset:
+                self.roof(case, path, pairs["decode"], pairs.pop("memory"))
             for name, values in pairs.items():
                 self.row(f"{case.name}-{name}", "tokens/s", values)
             for name, values in grouped.items():
                 self.row(f"{case.name}-{name}-all", "tokens/s", values)
             llama.end()
-            if case.preset:
-                self.roof(case, path, pairs["decode"])
             self.price(case.name, daemon, ours)
             self.starts(case, path, ours)
             if whole:
@@ -258,30 +262,33 @@ class Bench:
         for block in range(2):
             with Daemon(folder / "data", *OPTIONS) as daemon:
                 ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
-                sides["ours"] += [ours.round() for _ in range(self.rounds // 2 + 2)][1:]
+                if block == 1:
+                    self.resident(case, daemon, ours, path)
+                sides["ours"] += [ours.round(self.memory) for _ in range(self.rounds // 2 + 2)][1:]
                 if block == 1:
                     self.price(case.name, daemon, ours)
-                    self.memory(case, daemon, path)
                     self.starts(case, path, ours)
             llama = Llama(path, ours)
-            sides["theirs"] += [llama.round() for _ in range(self.rounds // 2 + 2)][1:]
+            sides["theirs"] += [llama.round(self.memory) for _ in range(self.rounds // 2 + 2)][1:]
             llama.end()
-        for name in sides["ours"][0]:
-            self.row(f"{case.name}-{name}", "tokens/s", [
-                (mine[name], other[name]) for mine, other in zip(sides["ours"], sides["theirs"], strict=True)])
-        self.roof(case, path, [(a["decode"], b["decode"]) for a, b in zip(sides["ours"], sides["theirs"])])
+        both = {
+            name: [(mine[name], other[name]) for mine, other in zip(sides["ours"], sides["theirs"], strict=True)]
+            for name in sides["ours"][0]}
+        self.roof(case, path, both["decode"], both.pop("memory"))
+        for name, values in both.items():
+            self.row(f"{case.name}-{name}", "tokens/s", values)
         path.unlink()
 
-    def roof(self, case: Case, path: Path, rates: list[tuple[float, float]]):
-        """Decode's share of what memory allows, measured right after it."""
-        weights, speed = bytes_per_token(path), bandwidth(THREADS)
-        most = speed / weights
-        mine, other = (statistics.median(side) for side in zip(*rates))
+    def roof(self, case: Case, path: Path, rates: list[tuple[float, float]], memory: list[tuple[float, float]]):
+        """Decode's share of what memory allowed around it."""
+        weights, speed = bytes_per_token(path), statistics.median(speed for pair in memory for speed in pair)
+        mine, other = (
+            statistics.median(rate[side] * weights / speed[side] for rate, speed in zip(rates, memory)) for side in (0, 1))
         self.roofs.append({
-            "case": case.name, "bytes_per_token": weights, "bytes_per_second": speed, "most_tokens_per_second": most,
-            "locum_share": mine / most, "peer_share": other / most})
-        print(f"roof {case.name}: {weights / 1e9:.2f} GB a token at {speed / 1e9:.1f} GB/s are {most:.1f} tokens/s at most; "
-              f"Locum has {mine / most:.0%}, llama.cpp {other / most:.0%}", flush=True)
+            "case": case.name, "bytes_per_token": weights, "bytes_per_second": speed,
+            "most_tokens_per_second": speed / weights, "locum_share": mine, "peer_share": other})
+        print(f"roof {case.name}: {weights / 1e9:.2f} GB a token at {speed / 1e9:.1f} GB/s are {speed / weights:.1f} tokens/s "
+              f"at most; Locum has {mine:.0%}, llama.cpp {other:.0%}", flush=True)
         (self.out / "roofline.json").write_text(json.dumps(self.roofs, indent=1))
 
     def starts(self, case: Case, path: Path, ours: Ours, which: str = ""):
@@ -294,8 +301,12 @@ class Bench:
             fresh.end()
         self.row(f"{case.name}-first-token{which}", "ms", pairs)
 
-    def memory(self, case: Case, daemon: Daemon, path: Path):
-        """All of Locum with all experts awake, beside the file."""
+    def resident(self, case: Case, daemon: Daemon, ours: Ours, path: Path):
+        """All of Locum with all experts awake, beside the file; of keys and values those of one short prompt."""
+        while len(daemon.ps()) < len(ours.functions):
+            ours.prefill(LONG)
+        daemon.run("evict", ours.functions[0]["name"])
+        ours.prefill(SHORT)
         pids = [daemon.process.pid, *children(daemon.process.pid)]
         self.row(f"{case.name}-pss", "MiB", [(pss(pids) / 2**20, path.stat().st_size / 2**20)])
 

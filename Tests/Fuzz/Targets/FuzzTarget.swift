@@ -12,8 +12,8 @@ public struct FuzzTarget: Sendable {
 
     public static let all = [
         gguf, safetensors, config, tokenizerConfig, tokenizer, tokenizerTables, template, templateProgram, folder,
-        shard, routerConfig, nodeSession, invokeChannel, importChannel, zygoteChannel, routerChannel, answer, request,
-        http, manifest,
+        shard, olderShard, routerConfig, nodeSession, invokeChannel, importChannel, zygoteChannel, routerChannel, answer,
+        request, http, manifest,
     ]
 
     init(_ name: String, longest: Int, _ body: @escaping @Sendable ([UInt8]) -> Void) {
