@@ -11,6 +11,9 @@ public struct PackedMatrix: @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let base: UnsafeRawPointer
+    /// Some 64 KiB of weights, so that a core reads on for a while and none waits long for another; less of a small matrix,
+    /// so that several cores have something of it.
+    private let pieceRows: Int
 
     /// nil if the shape does not fit the format, `base` is misaligned, or `byteCount` is less than the matrix.
     public init?(format: WeightFormat, rows: Int, columns: Int, base: UnsafeRawPointer, byteCount: Int) {
@@ -18,15 +21,15 @@ public struct PackedMatrix: @unchecked Sendable {
             UInt(bitPattern: base) % 32 == 0
         else { return nil }
         (self.format, self.rows, self.columns, self.base) = (format, rows, columns, base)
+        let rowBytes = max(1, needed / rows)
+        pieceRows = (max(1, min((64 << 10) / rowBytes, rows / 8)) + 31) / 32 * 32
     }
 
-    /// The rows that part `index` of `count` computes; the parts cover all rows without overlap.
-    /// - Parameter multiple: each part but the last is a multiple of so many rows, which is one of `tileRows`.
-    public func share(_ index: Int, of count: Int, multiple: Int = tileRows) -> Range<Int> {
-        let pieces = (rows + multiple - 1) / multiple
-        let start = min(rows, pieces * index / count * multiple)
-        return start..<min(rows, pieces * (index + 1) / count * multiple)
-    }
+    /// How many pieces there are for threads to take, at most 2^32 - 1.
+    public var pieces: Int { (rows + pieceRows - 1) / pieceRows }
+
+    /// The rows of a piece: all but the last have equally many, a multiple of 32.
+    public func piece(_ index: Int) -> Range<Int> { index * pieceRows..<min(rows, (index + 1) * pieceRows) }
 
     /// outputs[i][r] = W[r] . inputs[i] for each r in `range` and i in 0..<count.
     ///

@@ -117,10 +117,10 @@ func rowsAreIndependent(format: WeightFormat) throws {
         let parts = try problem.solve(splits: [0..<75], group: group)
         #expect(zip(whole, parts).allSatisfy(sameBits), "groups of \(group)")
     }
-    for lanes in 1...6 {
-        let splits = (0..<lanes).map { problem.matrix.share($0, of: lanes) }
-        #expect(splits.map(\.count).reduce(0, +) == 75)
-        #expect(zip(whole, try problem.solve(splits: splits, group: 17)).allSatisfy(sameBits), "\(lanes) lanes")
+    let pieces = (0..<problem.matrix.pieces).map(problem.matrix.piece)
+    #expect(pieces == [0..<32, 32..<64, 64..<75])
+    for splits in [pieces, Array(pieces.reversed()), [0..<16, 16..<64, 64..<75]] {
+        #expect(zip(whole, try problem.solve(splits: splits, group: 17)).allSatisfy(sameBits), "\(splits)")
     }
 }
 

@@ -7,6 +7,7 @@ final class ComputePool {
     /// Threads, the calling one included.
     let count: Int
     private let core = Core()
+    private let pieces: WorkPieces
 
     /// How long a thread spins before it sleeps. Longer than waking it takes, short beside a token.
     private static let spinNanoseconds: UInt64 = 50_000
@@ -28,6 +29,7 @@ final class ComputePool {
     /// Pins the calling thread to the first CPU and starts one more for each of the others.
     init(cpus: [UInt32]) throws(SyscallError) {
         count = max(1, cpus.count)
+        pieces = WorkPieces(threads: count)
         guard let first = cpus.first else { return }
         try PinnedThread.pin(to: first)
         for (index, cpu) in cpus.enumerated().dropFirst() {
@@ -42,6 +44,14 @@ final class ComputePool {
         core.stopped = true
         core.turn.add(1)
         core.turn.wake()
+    }
+
+    /// Runs `body` once on every thread, as `run`, over pieces 0..<count: it takes them from what it is given until there
+    /// are none.
+    func run(pieces count: Int, _ body: @escaping (Int, WorkPieces) -> Void) {
+        let pieces = pieces
+        pieces.deal(count)
+        run { body($0, pieces) }
     }
 
     /// Runs `body` once on every thread with its number, and returns when all have finished.

@@ -32,10 +32,15 @@ extension Engine {
         let layer = weights.layers[index]
         normalise(layer.attentionNorm)
         let (space, count) = (space, space.batch.rows)
-        pool.run { [self] thread in
-            multiply(layer.q, space.normed, into: space.q, count: count, thread: thread)
-            multiply(layer.k, space.normed, into: space.k, count: count, thread: thread)
-            multiply(layer.v, space.normed, into: space.v, count: count, thread: thread)
+        let (q, k) = (layer.q.pieces, layer.k.pieces)
+        pool.run(pieces: q + k + layer.v.pieces) { [self] thread, pieces in
+            while let piece = pieces.next(thread) {
+                let (matrix, output, own) =
+                    piece < q
+                    ? (layer.q, space.q, piece)
+                    : piece < q + k ? (layer.k, space.k, piece - q) : (layer.v, space.v, piece - q - k)
+                multiply(matrix, rows: matrix.piece(own), space.normed, into: output, count: count)
+            }
         }
         if config.queryKeyNorm == .acrossHeads, let norms = layer.queryKeyNorms {
             forRows(count) { [self] row in
@@ -61,7 +66,7 @@ extension Engine {
             }
         }
         if layer.o.format.isQuantized { forRows(count) { space.attended.prepare(row: $0) } }
-        pool.run { [self] thread in addProduct(layer.o, space.attended, thread: thread) }
+        addProduct(layer.o, space.attended)
     }
 
     private func norm(_ heads: UnsafeMutablePointer<Float>, _ weight: UnsafePointer<Float>, count: Int) {
@@ -121,8 +126,6 @@ extension Engine {
                 into: space.last.row(place))
             space.last.prepare(row: place)
         }
-        pool.run { [self] thread in
-            multiply(matrix, space.last, into: space.logits, count: wanted, thread: thread)
-        }
+        multiply(matrix, space.last, into: space.logits, count: wanted)
     }
 }

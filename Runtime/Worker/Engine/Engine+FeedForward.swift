@@ -11,17 +11,15 @@ extension Engine {
     func dense(_ index: Int, _ network: FeedForwardWeights) {
         let space = space
         normalise(weights.layers[index].feedForwardNorm)
-        pool.run { [self] thread in activate(network, thread: thread) }
-        pool.run { [self] thread in addProduct(network.down, space.gate, thread: thread) }
+        pool.run(pieces: network.gate.pieces) { [self] thread, pieces in activate(network, thread, pieces) }
+        addProduct(network.down, space.gate)
     }
 
     /// stream += sum of weight × expert(x) + sigmoid(w · x) × shared(x), x = norm(stream).
     func experts(_ index: Int, _ block: ExpertBlock) throws(EngineError) {
         let (space, count) = (space, space.batch.rows)
         normalise(weights.layers[index].feedForwardNorm)
-        pool.run { [self] thread in
-            multiply(block.gate, space.normed, into: space.scores, count: count, thread: thread)
-        }
+        multiply(block.gate, space.normed, into: space.scores, count: count)
         forRows(count) { [self] row in choose(row) }
         if !space.batch.traces.isEmpty { trace() }
         recordChoice()
@@ -42,17 +40,20 @@ extension Engine {
                 layer: block.ordinal, rows: rows.count, hidden: space.normed.row(rows.lowerBound),
                 stride: space.normed.stride, experts: UnsafePointer(space.chosen + rows.lowerBound * k), perRow: k))
         if rows.lowerBound == 0, let shared = block.shared {
-            pool.run { [self] thread in
+            pool.run(pieces: shared.network.gate.pieces) { [self] thread, pieces in
                 dispatcher.send(thread: thread)
                 if thread == 0 { predict(after: block, rows: rows) }
-                activate(shared.network, thread: thread)
+                activate(shared.network, thread, pieces)
                 for row in stride(from: thread, to: space.batch.rows, by: pool.count) {
                     space.sharedShare[row] = Kernels.sigmoid(
                         Self.dot(shared.gate, space.normed.row(row), count: config.hidden))
                 }
             }
-            pool.run { [self] thread in
-                multiply(shared.network.down, space.gate, into: space.update, count: space.batch.rows, thread: thread)
+            let down = shared.network.down
+            pool.run(pieces: down.pieces) { [self] thread, pieces in
+                while let piece = pieces.next(thread) {
+                    multiply(down, rows: down.piece(piece), space.gate, into: space.update, count: space.batch.rows)
+                }
                 dispatcher.receive(thread: thread)
             }
         } else {
@@ -115,17 +116,18 @@ extension Engine {
         space.guesses.withUnsafeBufferPointer { dispatcher.hint(layer: block.ordinal + 1, experts: $0) }
     }
 
-    /// gate = silu(gate x) * (up x), ready for `down`: the thread's part of both matrices, so that no thread waits between.
-    private func activate(_ network: FeedForwardWeights, thread: Int) {
+    /// gate = silu(gate x) * (up x), ready for `down`, piece by piece, so that no thread waits between.
+    private func activate(_ network: FeedForwardWeights, _ thread: Int, _ pieces: WorkPieces) {
         let (space, count) = (space, space.batch.rows)
-        let part = network.gate.share(thread, of: pool.count, multiple: RowBuffer.block)
-        if part.isEmpty { return }
-        multiply(network.gate, rows: part, space.normed, into: space.gate, count: count)
-        multiply(network.up, rows: part, space.normed, into: space.up, count: count)
-        for row in 0..<count {
-            let gate = space.gate.row(row) + part.lowerBound
-            Kernels.siluMultiply(gate: gate, up: space.up.row(row) + part.lowerBound, count: part.count, into: gate)
-            if network.down.format.isQuantized { space.gate.prepare(row: row, columns: part) }
+        while let piece = pieces.next(thread) {
+            let part = network.gate.piece(piece)
+            multiply(network.gate, rows: part, space.normed, into: space.gate, count: count)
+            multiply(network.up, rows: part, space.normed, into: space.up, count: count)
+            for row in 0..<count {
+                let gate = space.gate.row(row) + part.lowerBound
+                Kernels.siluMultiply(gate: gate, up: space.up.row(row) + part.lowerBound, count: part.count, into: gate)
+                if network.down.format.isQuantized { space.gate.prepare(row: row, columns: part) }
+            }
         }
     }
 

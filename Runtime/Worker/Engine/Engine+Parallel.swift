@@ -1,5 +1,5 @@
-// How work is divided: matrices by tiles of 16 output rows, everything else by rows of the batch. One row is
-// not worth a join.
+// How work is divided: matrices by pieces of output rows, everything else by rows of the batch. One row is not worth a
+// join.
 import Kernels
 import Shard
 
@@ -13,29 +13,33 @@ extension Engine {
         }
     }
 
-    /// Thread's part of W (rows, columns) @ x (columns,) for the first `count` rows of `input`.
-    func multiply(_ matrix: PackedMatrix, _ input: RowBuffer, into output: RowBuffer, count: Int, thread: Int) {
-        let part = matrix.share(thread, of: pool.count)
-        if part.isEmpty { return }
-        multiply(matrix, rows: part, input, into: output, count: count)
+    /// output = W (rows, columns) @ x (columns,) for the first `count` rows of `input`.
+    func multiply(_ matrix: PackedMatrix, _ input: RowBuffer, into output: RowBuffer, count: Int) {
+        pool.run(pieces: matrix.pieces) { [self] thread, pieces in
+            while let piece = pieces.next(thread) {
+                multiply(matrix, rows: matrix.piece(piece), input, into: output, count: count)
+            }
+        }
     }
 
-    /// Some rows of W (rows, columns) @ x (columns,) for the first `count` rows of `input`.
+    /// Some rows of it.
     func multiply(_ matrix: PackedMatrix, rows: Range<Int>, _ input: RowBuffer, into output: RowBuffer, count: Int) {
         matrix.multiply(rows: rows, inputs: input.inputs(matrix.format), outputs: output.outputs, count: count)
     }
 
     /// The same, added to the residual stream.
-    func addProduct(_ matrix: PackedMatrix, _ input: RowBuffer, thread: Int) {
-        let part = matrix.share(thread, of: pool.count)
-        if part.isEmpty { return }
-        let count = space.batch.rows
-        matrix.multiply(
-            rows: part, inputs: input.inputs(matrix.format), outputs: space.update.outputs, count: count)
-        for row in 0..<count {
-            Kernels.add(
-                space.update.row(row) + part.lowerBound, to: space.stream.row(row) + part.lowerBound,
-                count: part.count)
+    func addProduct(_ matrix: PackedMatrix, _ input: RowBuffer) {
+        let (space, count) = (space, space.batch.rows)
+        pool.run(pieces: matrix.pieces) { [self] thread, pieces in
+            while let piece = pieces.next(thread) {
+                let rows = matrix.piece(piece)
+                multiply(matrix, rows: rows, input, into: space.update, count: count)
+                for row in 0..<count {
+                    Kernels.add(
+                        space.update.row(row) + rows.lowerBound, to: space.stream.row(row) + rows.lowerBound,
+                        count: rows.count)
+                }
+            }
         }
     }
 

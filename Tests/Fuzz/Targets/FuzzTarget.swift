@@ -12,7 +12,8 @@ public struct FuzzTarget: Sendable {
 
     public static let all = [
         gguf, safetensors, config, tokenizerConfig, tokenizer, tokenizerTables, template, templateProgram, folder,
-        shard, olderShard, routerConfig, nodeSession, invokeChannel, importChannel, zygoteChannel, routerChannel, answer,
+        shard, olderShard, routerConfig, nodeSession, invokeChannel, importChannel, zygoteChannel, routerChannel,
+        answer,
         request, http, manifest,
     ]
 

@@ -16,6 +16,40 @@ struct ComputePoolTests {
         }
     }
 
+    @Test("Every piece is taken once, also by threads that race for the last ones", arguments: [1, 2, 3, 5])
+    func pieces(threads: Int) throws {
+        // More threads than processors: some are stopped in the middle of taking or stealing.
+        let cpus = (0..<threads).map { TestCPUs.all[$0 % TestCPUs.all.count] }
+        let pool = try ComputePool(cpus: cpus)
+        for count in [0, 1, 2, 7, 64, 1000] {
+            let taken = (0..<count).map { _ in FutexWord() }
+            for round in 1...50 {
+                pool.run(pieces: count) { thread, pieces in
+                    while let piece = pieces.next(thread) { taken[piece].add(1) }
+                }
+                try #require(taken.allSatisfy { $0.value == UInt32(round) })
+            }
+        }
+    }
+
+    @Test("A thread that is held up computes one piece, and the others all the rest")
+    func stealing() throws {
+        let pool = try ComputePool(cpus: Array(TestCPUs.all.prefix(2)))
+        guard pool.count == 2 else { return }
+        let (held, others) = (FutexWord(), FutexWord())
+        pool.run(pieces: 64) { thread, pieces in
+            while pieces.next(thread) != nil {
+                if thread == 1 {
+                    others.add(1)
+                } else {
+                    held.add(1)
+                    while others.value < 63 { usleep(100) }
+                }
+            }
+        }
+        #expect(held.value == 1 && others.value == 63)
+    }
+
     @Test("Threads that fell asleep are woken, whoever finishes last")
     func sleepers() throws {
         let pool = try ComputePool(cpus: Array(TestCPUs.all.prefix(2)))
