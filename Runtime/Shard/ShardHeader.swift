@@ -28,7 +28,7 @@ struct ShardHeader {
         self.version = version
         entries = u32(16)
         let stated = UInt64(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: 32, as: UInt64.self))
-        guard stated == UInt64(length) else {
+        guard Int(exactly: stated) == length else {
             throw ShardError(.damaged, "the header speaks of \(stated) bytes, the file has \(length)")
         }
         self.length = length

@@ -24,7 +24,8 @@ extension FuzzTarget {
     /// The beginning of a shard of an earlier layout, in a backup that may come from anyone.
     static let olderShard = FuzzTarget("older-shard", longest: 4096) { bytes in
         guard bytes.count >= 64 else { return }
-        let length = Int(truncatingIfNeeded: bytes[32..<40].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        let stated = bytes[32..<40].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard let length = Int(exactly: stated) else { return }
         bytes.withUnsafeBytes { raw in
             guard let shard = try? OlderShard(header: raw, length: length) else { return }
             precondition(shard.entries.allSatisfy { $0.offset >= shard.headerBytes && $0.offset + $0.length <= length })
