@@ -104,6 +104,8 @@ class Daemon:
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.errors: list[str] = []
+        #: In seconds.
+        self.longest_stop = 2.0
 
     def _as_user(self) -> dict:
         return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
@@ -161,16 +163,16 @@ class Daemon:
         wait_for(lambda: not any(alive(pid) for pid in below), 5, "all processes gone")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ends it in order and checks what it must leave behind: nothing."""
+        """Ends it in order, within `longest_stop` seconds, and checks what it must leave behind: nothing."""
         assert self.process
         if self.process.poll() is not None:
             return self.process.returncode
         before = children(self.process.pid)
         begin = time.monotonic()
         self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(15)
         took = time.monotonic() - begin
-        assert took < 2.0, f"locum up took {took:.2f} s to end"
+        assert took < self.longest_stop, f"locum up took {took:.2f} s to end"
         left = [(pid, name_of(pid)) for pid in before if alive(pid)]
         assert not left, f"processes left: {left}"
         sockets = list((self.data / "run").glob("*.sock"))

@@ -261,6 +261,8 @@ class Bench:
         sides: dict[str, list[dict]] = {"ours": [], "theirs": []}
         for block in range(2):
             with Daemon(folder / "data", *OPTIONS) as daemon:
+                # Under 1,440 workers, beside whatever llama.cpp has pressed out of memory.
+                daemon.longest_stop = 12
                 ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
                 if block == 1:
                     self.resident(case, daemon, ours, path)

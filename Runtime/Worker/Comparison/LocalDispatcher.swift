@@ -46,6 +46,7 @@ final class LocalDispatcher: ExpertDispatcher {
     func send(thread: Int) {}
     func dropRevoked() {}
     func trim() {}
+    let readsShards = false
     /// Guessed for every layer, so that guessing is seen to change nothing.
     var wantsHints = true
     private(set) var hints: [(layer: Int, experts: [Int32])] = []

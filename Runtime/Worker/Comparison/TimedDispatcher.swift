@@ -51,6 +51,7 @@ final class TimedDispatcher: ExpertDispatcher {
     var waited: StartCost { base.waited }
     func cost(row: Int) -> SequenceCost { base.cost(row: row) }
     func send(thread: Int) { base.send(thread: thread) }
+    var readsShards: Bool { base.readsShards }
     var wantsHints: Bool { base.wantsHints }
     func hint(layer: Int, experts: UnsafeBufferPointer<Int32>) { base.hint(layer: layer, experts: experts) }
     func trim() { base.trim() }

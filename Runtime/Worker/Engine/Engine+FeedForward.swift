@@ -31,8 +31,9 @@ extension Engine {
         }
     }
 
-    /// Has the experts of some rows applied, and sums them up. The shared expert is computed while the first calls are
-    /// out: what of their shards is not in memory is read meanwhile.
+    /// Has the experts of some rows applied, and sums them up. The shared expert is computed behind them, so that the
+    /// thread whose calls take less has more of it; where shards may have to be read, while the calls are out, so that
+    /// they are read meanwhile.
     private func apply(_ block: ExpertBlock, rows: Range<Int>) throws(EngineError) {
         let (space, dispatcher, k) = (space, dispatcher, config.expertsPerToken)
         try dispatcher.plan(
@@ -40,9 +41,11 @@ extension Engine {
                 layer: block.ordinal, rows: rows.count, hidden: space.normed.row(rows.lowerBound),
                 stride: space.normed.stride, experts: UnsafePointer(space.chosen + rows.lowerBound * k), perRow: k))
         if rows.lowerBound == 0, let shared = block.shared {
+            let isLate = dispatcher.readsShards
             pool.run(pieces: shared.network.gate.pieces) { [self] thread, pieces in
                 dispatcher.send(thread: thread)
                 if thread == 0 { predict(after: block, rows: rows) }
+                if !isLate { dispatcher.receive(thread: thread) }
                 activate(shared.network, thread, pieces)
                 for row in stride(from: thread, to: space.batch.rows, by: pool.count) {
                     space.sharedShare[row] = Kernels.sigmoid(
@@ -54,7 +57,7 @@ extension Engine {
                 while let piece = pieces.next(thread) {
                     multiply(down, rows: down.piece(piece), space.gate, into: space.update, count: space.batch.rows)
                 }
-                dispatcher.receive(thread: thread)
+                if isLate { dispatcher.receive(thread: thread) }
             }
         } else {
             call(predictingAfter: rows.lowerBound == 0 ? block : nil, rows: rows)

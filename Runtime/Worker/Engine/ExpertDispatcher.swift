@@ -1,6 +1,6 @@
 // How the engine gets experts applied, whoever computes them. A layer's work goes: `plan` on the calling
 // thread, then on every compute thread `send` and `receive` (all calls of a core are out before the first
-// is awaited, and between the two the thread does its share of the router's own work), then `settle`, which
+// is awaited; the router's own work goes between the two or behind them), then `settle`, which
 // says whether calls have to be repeated.
 import Wire
 
@@ -49,6 +49,9 @@ protocol ExpertDispatcher: AnyObject {
 
     /// True when every pair has its result; else `send` and `receive` have to be run again.
     func settle() throws(EngineError) -> Bool
+
+    /// Whether calls have lately had to wait until a shard was read: then it is better to compute while they are out.
+    var readsShards: Bool { get }
 
     /// Whether a guess of the next layer's experts is welcome now.
     var wantsHints: Bool { get }

@@ -293,7 +293,9 @@ final class LinkDispatcher: ExpertDispatcher {
 
     func cost(row: Int) -> SequenceCost { costs[row] }
 
-    var wantsHints: Bool { hintsLeft > 0 && connection.wantsHints }
+    var readsShards: Bool { hintsLeft > 0 }
+
+    var wantsHints: Bool { readsShards && connection.wantsHints }
 
     func hint(layer: Int, experts: UnsafeBufferPointer<Int32>) {
         hinted.removeAll(keepingCapacity: true)

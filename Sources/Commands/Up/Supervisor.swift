@@ -148,18 +148,22 @@ struct Supervisor {
         return due <= now ? 0 : Int32((due - now) / 1_000_000 + 1)
     }
 
-    /// Asks both to end, waits 1.5 s, then kills.
+    /// Asks both to end, and kills one that takes too long or when it is told to end once more. Node has more time than it
+    /// takes the kernel to end some thousand workers on a busy machine.
     private mutating func stop(code: Int32) -> Int32 {
         control.signal(SIGTERM)
         node.signal(SIGTERM)
-        let deadline = locum_monotonic_ns() + 1_500_000_000
+        let begun = locum_monotonic_ns()
         while node.isRunning || control.isRunning {
             _ = node.reap()
             _ = control.reap()
-            if locum_monotonic_ns() > deadline {
-                node.signal(SIGKILL)
-                control.signal(SIGKILL)
+            var isUrgent = false
+            while case let signal = locum_signal_read(signals.raw), signal != 0 {
+                if signal == SIGTERM || signal == SIGINT { isUrgent = true }
             }
+            let took = locum_monotonic_ns() - begun
+            if isUrgent || took > 1_500_000_000 { control.signal(SIGKILL) }
+            if isUrgent || took > 10_000_000_000 { node.signal(SIGKILL) }
             usleep(5_000)
         }
         for name in ["admin", "invoke", "node"] { unlink("\(folder)/run/\(name).sock") }
