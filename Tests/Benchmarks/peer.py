@@ -197,7 +197,7 @@ class Bench:
         """Of times the less is the better."""
         plot(self.out / "peer.svg", f"Locum's speed against llama.cpp's, {THREADS} threads, same file", [
             (row["case"], 1 / row["ratio"], 1 / row["spread"][1], 1 / row["spread"][0]) if row["unit"] == "ms"
-            else (row["case"], row["ratio"], *row["spread"]) for row in self.rows])
+            else (row["case"], row["ratio"], *row["spread"]) for row in self.rows if row["unit"] != "MiB"])
 
     def price(self, case: str, daemon: Daemon, ours: Ours):
         lines = "".join(f"{f['name']} {ours.daemon.shard(f)}\n" for f in ours.functions)
