@@ -107,7 +107,7 @@ static double log_sum_exp(const float *x, size_t n) {
 
 static inline float lk_silu_lane(float gate, float up) { return gate / (1.0f + lk_exp_lane(-gate)) * up; }
 
-/// `out` may be `gate`; so 16 at a time go through memory that nothing else points to, else no vectors come of it.
+/// `out` may be `gate` or `up`; so 16 at a time go through memory that nothing else points to, else no vectors come of it.
 static void silu_mul(const float *gate, const float *up, size_t n, float *out) {
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {

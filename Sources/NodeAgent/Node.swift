@@ -43,7 +43,7 @@ public final class Node {
         public init(data: String) { self.data = data }
     }
 
-    /// How long the kernel may take to end all workers; less than whoever started node gives it.
+    /// How long all workers and their pages may take to go; less than whoever started node gives it.
     static let endTimeout = UInt64.seconds(8)
     /// Threads of all workers: 1,440 experts with eight lanes each.
     private static let mostTasks = 16_384
@@ -150,12 +150,10 @@ public final class Node {
         }
         let instancesDied = zygotes.onDeath
         zygotes.onDeath = { [unowned self] ids, reason in
-            // At the end nobody asks any more, and what is in the page cache stays there for whoever comes next.
-            guard state == .running else { return }
-            log(reason)
+            if state == .running { log(reason) }
             instancesDied(ids, reason)
             // A host where no zygote ever came up serves nobody; whoever started this node should hear that at once.
-            guard zygotes.features == nil else { return }
+            guard zygotes.features == nil, state == .running else { return }
             failure = NodeAgentError(
                 code: "sandbox", message: "no worker can run here; `locum doctor` says what this host lacks")
             end()

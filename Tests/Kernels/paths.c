@@ -132,7 +132,15 @@ static size_t row_operation(int which, float *out) {
         memcpy(out, y, n * 4);
         lk_softmax(out, n);
         break;
-    case 4: lk_silu_mul(y, x, n, out); break;
+    case 4:
+        // As it is called: in place.
+        if (below(2) == 0) {
+            memcpy(out, y, n * 4);
+            lk_silu_mul(out, x, n, out);
+        } else {
+            lk_silu_mul(y, x, n, out);
+        }
+        break;
     case 5: {
         double sum = lk_log_sum_exp(y, n);
         memcpy(out, &sum, 8);

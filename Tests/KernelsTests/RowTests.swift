@@ -52,6 +52,7 @@ func rowsAreRight() {
 
         let gated = onRow(x) { Kernels.siluMultiply(gate: x, up: y, count: n, into: $0) }
         for i in 0..<n { #expect(abs(Double(gated[i]) - wide[i] / (1 + Glibc.exp(-wide[i])) * Double(y[i])) < 2e-6) }
+        #expect(onRow(x) { Kernels.siluMultiply(gate: $0, up: y, count: n, into: $0) } == gated)
 
         #expect(onRow(y) { Kernels.add(x, to: $0, count: n) } == zip(x, y).map { $0 + $1 })
         #expect(onRow(y) { Kernels.axpy(0.3, x, to: $0, count: n) } == zip(x, y).map { $1.addingProduct(0.3, $0) })
