@@ -6,8 +6,7 @@ a table in Markdown for BENCHMARKS.md; writes OUT/peer.json, OUT/peer.svg, OUT/i
 Both are warm and in memory, and are asked in turns, so that each round sees the same machine; a ratio is of one round, and
 what is printed is the median of rounds with the least and the most. Locum is asked through HTTP, llama.cpp through its
 C functions. Prompts are random ids, so that nothing comes from a cache of prompts. --full adds the whole shape of
-Qwen1.5-MoE-A2.7B (8.2 and 15.2 GB), where only one of the two is alive at a time,
-in blocks: its ratios are of rounds some minutes apart.
+Qwen1.5-MoE-A2.7B (8.2 and 15.2 GB), where only one of the two is alive at a time: its ratios are of blocks a minute apart.
 
 first-token: from no worker (and warm pages) to the first token of a prompt of 64, against loading the model with warm pages
 and the same prompt, without the start of llama.cpp's Python.
@@ -259,19 +258,19 @@ class Bench:
         """In blocks with one of them alive, each warmed anew: there is no room for both."""
         path = case.make(folder)
         sides: dict[str, list[dict]] = {"ours": [], "theirs": []}
-        for block in range(2):
+        for block in range(self.rounds):
             with Daemon(folder / "data", *OPTIONS) as daemon:
                 # Under 1,440 workers, beside whatever llama.cpp has pressed out of memory.
                 daemon.longest_stop = 12
                 ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
-                if block == 1:
+                # Of two rounds the first warms.
+                sides["ours"].append([ours.round(self.memory) for _ in range(2)][1])
+                if block == self.rounds - 1:
                     self.resident(case, daemon, ours, path)
-                sides["ours"] += [ours.round(self.memory) for _ in range(self.rounds // 2 + 2)][1:]
-                if block == 1:
                     self.price(case.name, daemon, ours)
                     self.starts(case, path, ours)
             llama = Llama(path, ours)
-            sides["theirs"] += [llama.round(self.memory) for _ in range(self.rounds // 2 + 2)][1:]
+            sides["theirs"].append([llama.round(self.memory) for _ in range(2)][1])
             llama.end()
         both = {
             name: [(mine[name], other[name]) for mine, other in zip(sides["ours"], sides["theirs"], strict=True)]
@@ -319,7 +318,7 @@ HEAD = "| case | Locum | llama.cpp | unit | ratio (least to most) |\n|---|---|--
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--full", action="store_true", help="also the whole shape, half an hour more")
+    parser.add_argument("--full", action="store_true", help="also the whole shape, three quarters of an hour more")
     parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
