@@ -1,4 +1,4 @@
-// The calls that wait at a lane at the same time, computed together: their pairs are sorted by expert, so that
+// The calls that wait at a lane at the same time, computed together: their pairs are chained by expert, so that
 // each expert's weights are read once for all callers.
 import CLinux
 import Link
@@ -12,13 +12,13 @@ final class ExpertBatch {
     private let model: ExpertModel
     private let scratch: ExpertScratch
     private let memory: Mapping
-    /// In the order of arrival.
-    private let arrived: UnsafeMutablePointer<Pair>
-    /// Sorted by expert.
+    /// Rows of one expert that are computed together.
     private let inputs: UnsafeMutablePointer<UnsafeRawPointer?>
     private let outputs: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
-    /// Pairs of each expert, then where the next one goes.
-    private let counts: UnsafeMutablePointer<UInt32>
+    /// Each expert's first pair.
+    private let firsts: UnsafeMutablePointer<UInt32>
+    /// In the order of arrival.
+    private let arrived: UnsafeMutablePointer<Pair>
     private(set) var pairs = 0
     /// The first pair while it is the only one, so that a decode step of one sequence touches no table.
     private var only = Pair(input: nil, output: nil, expert: 0)
@@ -27,22 +27,27 @@ final class ExpertBatch {
     private struct Pair {
         let input: UnsafeRawPointer?
         let output: UnsafeMutablePointer<Float>?
-        let expert: Int
+        let expert: UInt32
+        /// The same expert's next pair.
+        var next = ExpertBatch.none
     }
 
+    private static let none = UInt32.max
     /// Pairs that fit: one largest call may arrive when the batch is just below another.
     private static let capacity = 2 * ExpertCall.mostPairs
 
     init(_ model: ExpertModel) throws(SyscallError) {
         self.model = model
         scratch = try ExpertScratch(model)
-        let n = Self.capacity
-        let size = MemoryLayout<Pair>.stride + 2 * MemoryLayout<UnsafeRawPointer?>.stride
-        memory = try Mapping(anonymous: n * size + 4 * model.experts.count)
-        arrived = memory.base.assumingMemoryBound(to: Pair.self)
-        inputs = UnsafeMutableRawPointer(arrived + n).assumingMemoryBound(to: UnsafeRawPointer?.self)
-        outputs = UnsafeMutableRawPointer(inputs + n).assumingMemoryBound(to: UnsafeMutablePointer<Float>?.self)
-        counts = UnsafeMutableRawPointer(outputs + n).assumingMemoryBound(to: UInt32.self)
+        let (rows, pointer) = (ExpertScratch.blockRows, MemoryLayout<UnsafeRawPointer?>.stride)
+        let heads = (model.experts.count * MemoryLayout<UInt32>.stride + 63) / 64 * 64
+        // One behind the other, so that a small batch touches a page.
+        memory = try Mapping(
+            anonymous: 2 * rows * pointer + heads + Self.capacity * MemoryLayout<Pair>.stride)
+        inputs = memory.base.assumingMemoryBound(to: UnsafeRawPointer?.self)
+        outputs = UnsafeMutableRawPointer(inputs + rows).assumingMemoryBound(to: UnsafeMutablePointer<Float>?.self)
+        firsts = UnsafeMutableRawPointer(outputs + rows).assumingMemoryBound(to: UInt32.self)
+        arrived = (UnsafeMutableRawPointer(firsts) + heads).assumingMemoryBound(to: Pair.self)
     }
 
     /// Whether one more call of any size fits.
@@ -57,7 +62,7 @@ final class ExpertBatch {
             guard Int(pair.row) < call.rows, Int(pair.expert) < model.experts.count else { return false }
             let read = Pair(
                 input: call.input + Int(pair.row) * row,
-                output: (call.output + index * row).assumingMemoryBound(to: Float.self), expert: Int(pair.expert))
+                output: (call.output + index * row).assumingMemoryBound(to: Float.self), expert: pair.expert)
             if pairs == 0, call.pairs == 1 { only = read } else { arrived[pairs + index] = read }
         }
         pairs += call.pairs
@@ -72,17 +77,22 @@ final class ExpertBatch {
         if pairs == 1 {
             withUnsafePointer(to: only.input) { input in
                 withUnsafePointer(to: only.output) { output in
-                    scratch.apply(model.experts[only.expert], inputs: input, outputs: output, count: 1)
+                    scratch.apply(model.experts[Int(only.expert)], inputs: input, outputs: output, count: 1)
                 }
             }
         } else if pairs > 1 {
-            sort()
-            var start = 0
-            for (index, expert) in model.experts.enumerated() where Int(counts[index]) > start {
-                // After sorting, counts[i] is where expert i ends.
-                let end = Int(counts[index])
-                scratch.apply(expert, inputs: inputs + start, outputs: outputs + start, count: end - start)
-                start = end
+            chain()
+            for (index, expert) in model.experts.enumerated() {
+                var pair = firsts[index]
+                while pair != Self.none {
+                    var count = 0
+                    while pair != Self.none, count < ExpertScratch.blockRows {
+                        let read = arrived[Int(pair)]
+                        (inputs[count], outputs[count], pair) = (read.input, read.output, read.next)
+                        count += 1
+                    }
+                    scratch.apply(expert, inputs: inputs, outputs: outputs, count: count)
+                }
             }
         }
         if pairs > 512 { memory.discard(from: 0) }
@@ -90,22 +100,13 @@ final class ExpertBatch {
         pairs = 0
     }
 
-    private func sort() {
-        let n = model.experts.count
-        counts.update(repeating: 0, count: n)
-        for pair in 0..<pairs { counts[arrived[pair].expert] += 1 }
-        var sum: UInt32 = 0
-        for expert in 0..<n {
-            let count = counts[expert]
-            counts[expert] = sum
-            sum += count
-        }
-        for index in 0..<pairs {
-            let pair = arrived[index]
-            let place = Int(counts[pair.expert])
-            counts[pair.expert] += 1
-            inputs[place] = pair.input
-            outputs[place] = pair.output
+    /// Links each expert's pairs, in the order of arrival.
+    private func chain() {
+        firsts.update(repeating: Self.none, count: model.experts.count)
+        for pair in (0..<pairs).reversed() {
+            let expert = Int(arrived[pair].expert)
+            arrived[pair].next = firsts[expert]
+            firsts[expert] = UInt32(pair)
         }
     }
 }

@@ -8,14 +8,17 @@ import Syscall
 final class ExpertScratch {
     /// Rows computed together: bounds the scratch, and enough that weights are no longer what limits.
     static let blockRows = 32
-    /// Bytes that stay after a batch: about what a single row takes, as an expert may have thousands of neighbours.
+    /// Bytes that stay after a batch: about what a single row of a large expert takes, as it may have thousands of neighbours.
     private static let kept = 16 << 10
+    /// So much may stay between batches of a few rows, so that not each of them has pages made.
+    private static let spared = 32 << 10
 
     private let memory: Mapping
     private let gates: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
     private let ups: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
     private let gateInputs: UnsafeMutablePointer<UnsafeRawPointer?>
     private let preparedInputs: UnsafeMutablePointer<UnsafeRawPointer?>
+    private let tableBytes, rowBytes: Int
     private var touchedRows = 0
 
     init(_ model: ExpertModel) throws(SyscallError) {
@@ -29,8 +32,9 @@ final class ExpertScratch {
         let bytes = quantised.compactMap { $0.preparedBytes(columns: widest) }.max() ?? 0
         precondition(bytes > 0 || quantised.isEmpty, "no size for \(widest) prepared columns")
         let preparedStride = (bytes + 63) / 64 * 64
-        let tables = 4 * rows * MemoryLayout<UnsafeRawPointer?>.size
-        memory = try Mapping(anonymous: tables + rows * (2 * stride * 4 + preparedStride))
+        // A row's gate, up and prepared values lie side by side, so that one row touches few pages.
+        (tableBytes, rowBytes) = (4 * rows * MemoryLayout<UnsafeRawPointer?>.size, 2 * stride * 4 + preparedStride)
+        memory = try Mapping(anonymous: tableBytes + rows * rowBytes)
         var next = memory.base
         func table<T>(_ type: T.Type) -> UnsafeMutablePointer<T> {
             defer { next += rows * MemoryLayout<T>.size }
@@ -40,11 +44,9 @@ final class ExpertScratch {
         ups = table(UnsafeMutablePointer<Float>?.self)
         gateInputs = table(UnsafeRawPointer?.self)
         preparedInputs = table(UnsafeRawPointer?.self)
-        // A row's gate, up and prepared values lie side by side, so that one row touches few pages.
-        let row = 2 * stride * 4 + preparedStride
         let first = next
         for index in 0..<rows {
-            let start = first + index * row
+            let start = first + index * rowBytes
             gates[index] = start.assumingMemoryBound(to: Float.self)
             ups[index] = (start + stride * 4).assumingMemoryBound(to: Float.self)
             gateInputs[index] = UnsafeRawPointer(start)
@@ -66,10 +68,9 @@ final class ExpertScratch {
         touchedRows = max(touchedRows, min(count, Self.blockRows))
     }
 
-    /// Gives back what a large batch touched; cheap when there was none.
+    /// Gives back what a batch touched; a single row's stays, which the next call needs.
     func trim() {
-        guard touchedRows > 4 else { return }
-        memory.discard(from: Self.kept)
+        if touchedRows > 1, tableBytes + touchedRows * rowBytes > Self.spared { memory.discard(from: Self.kept) }
         touchedRows = 0
     }
 
