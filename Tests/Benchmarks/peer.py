@@ -151,13 +151,13 @@ class Ours(Side):
 
         return together(self.tokens + 1) - together(1)
 
-    def from_zero(self) -> float:
-        """No worker, pages warm, then the first token."""
+    def shards(self) -> list[Path]:
+        return [self.daemon.shard(function) for function in self.functions]
+
+    def rest(self):
+        """No worker."""
         self.daemon.run("evict", "--all")
         wait_for(lambda: self.daemon.ps() == [], 20, "no workers")
-        for function in self.functions:
-            warm(self.daemon.shard(function))
-        return self.prefill(SHORT)
 
 
 def deployed(daemon: Daemon, case: Case, path: Path) -> Ours:
@@ -167,11 +167,15 @@ def deployed(daemon: Daemon, case: Case, path: Path) -> Ours:
     return Ours(daemon, "m", case.tokens)
 
 
-def warm(path: Path):
-    """Into the page cache."""
-    with path.open("rb") as file:
-        while file.read(8 << 20):
-            pass
+def warm(these: list[Path], those: list[Path]):
+    """These into the page cache; and those out of it, because the whole shape fits once."""
+    for path in those:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in these:
+        with path.open("rb") as file:
+            while file.read(8 << 20):
+                pass
 
 
 class Bench:
@@ -258,17 +262,21 @@ class Bench:
         """In blocks with one of them alive, each warmed anew: there is no room for both."""
         path = case.make(folder)
         sides: dict[str, list[dict]] = {"ours": [], "theirs": []}
+        shards: list[Path] = []
         for block in range(self.rounds):
+            warm(shards, [path])
             with Daemon(folder / "data", *OPTIONS) as daemon:
                 # Under 1,440 workers, beside whatever llama.cpp has pressed out of memory.
                 daemon.longest_stop = 12
                 ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
+                shards = ours.shards()
                 # Of two rounds the first warms.
                 sides["ours"].append([ours.round(self.memory) for _ in range(2)][1])
                 if block == self.rounds - 1:
                     self.resident(case, daemon, ours, path)
                     self.price(case.name, daemon, ours)
                     self.starts(case, path, ours)
+            warm([path], shards)
             llama = Llama(path, ours)
             sides["theirs"].append([llama.round(self.memory) for _ in range(2)][1])
             llama.end()
@@ -293,10 +301,13 @@ class Bench:
         (self.out / "roofline.json").write_text(json.dumps(self.roofs, indent=1))
 
     def starts(self, case: Case, path: Path, ours: Ours, which: str = ""):
-        pairs = []
+        pairs, shards = [], ours.shards()
         for _ in range(self.rounds):
-            mine = ours.from_zero()
-            warm(path)
+            ours.rest()
+            warm(shards, [path])
+            mine = ours.prefill(SHORT)
+            ours.rest()
+            warm([path], shards)
             fresh = Llama(path, ours)
             pairs.append((mine * 1000, (fresh.loading + fresh.ask(do="prefill", prompt=fresh.prompt(SHORT))) * 1000))
             fresh.end()
