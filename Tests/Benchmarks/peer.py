@@ -29,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from daemon import BIN, TALES, Daemon, children, wait_for  # noqa: E402
-from bench import pss  # noqa: E402
+from bench import drop, pss  # noqa: E402
 from peer_plot import plot  # noqa: E402
 from roofline import Readers, bytes_per_token  # noqa: E402
 
@@ -89,6 +89,11 @@ class Side:
         long = min(LONG, self.context - 8)
         return {**rates, "prefill": long / self.prefill(long), "batch4": SEQUENCES * self.tokens / self.batch()}
 
+    def second_round(self, memory: Readers) -> dict[str, float]:
+        """The first one warms."""
+        self.round(None)
+        return self.round(memory)
+
 
 class Llama(Side):
     def __init__(self, path: Path, ours: "Ours"):
@@ -133,6 +138,7 @@ class Ours(Side):
         described = daemon.json("describe", model)
         self.context, self.words = min(CONTEXT, described["context"]), described["vocabulary"]
         self.functions = sorted(described["functions"], key=lambda function: function["runtime"] != "router")
+        self.shards = [daemon.shard(function) for function in self.functions]
 
     def prefill(self, count: int, tokens: int = 1) -> float:
         return self.daemon.answer_seconds(self.model, self.prompt(count), tokens)
@@ -151,9 +157,6 @@ class Ours(Side):
 
         return together(self.tokens + 1) - together(1)
 
-    def shards(self) -> list[Path]:
-        return [self.daemon.shard(function) for function in self.functions]
-
     def rest(self):
         """No worker."""
         self.daemon.run("evict", "--all")
@@ -170,8 +173,7 @@ def deployed(daemon: Daemon, case: Case, path: Path) -> Ours:
 def warm(these: list[Path], those: list[Path]):
     """These into the page cache; and those out of it, because the whole shape fits once."""
     for path in those:
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        drop(path)
     for path in these:
         with path.open("rb") as file:
             while file.read(8 << 20):
@@ -203,7 +205,7 @@ class Bench:
             else (row["case"], row["ratio"], *row["spread"]) for row in self.rows if row["unit"] != "MiB"])
 
     def price(self, case: str, daemon: Daemon, ours: Ours):
-        lines = "".join(f"{f['name']} {ours.daemon.shard(f)}\n" for f in ours.functions)
+        lines = "".join(f"{f['name']} {shard}\n" for f, shard in zip(ours.functions, ours.shards, strict=True))
         done = subprocess.run(
             [str(BIN / "locum-bench"), "isolation", "256"], input=lines, capture_output=True, text=True,
             env={**os.environ, "LOCUM_DATA": str(daemon.data)})
@@ -262,23 +264,22 @@ class Bench:
         """In blocks with one of them alive, each warmed anew: there is no room for both."""
         path = case.make(folder)
         sides: dict[str, list[dict]] = {"ours": [], "theirs": []}
-        shards: list[Path] = []
+        ours = None
         for block in range(self.rounds):
-            warm(shards, [path])
+            if ours:
+                warm(ours.shards, [path])
             with Daemon(folder / "data", *OPTIONS) as daemon:
                 # Under 1,440 workers, beside whatever llama.cpp has pressed out of memory.
                 daemon.longest_stop = 12
                 ours = deployed(daemon, case, path) if block == 0 else Ours(daemon, "m", case.tokens)
-                shards = ours.shards()
-                # Of two rounds the first warms.
-                sides["ours"].append([ours.round(self.memory) for _ in range(2)][1])
+                sides["ours"].append(ours.second_round(self.memory))
                 if block == self.rounds - 1:
                     self.resident(case, daemon, ours, path)
                     self.price(case.name, daemon, ours)
                     self.starts(case, path, ours)
-            warm([path], shards)
+            warm([path], ours.shards)
             llama = Llama(path, ours)
-            sides["theirs"].append([llama.round(self.memory) for _ in range(2)][1])
+            sides["theirs"].append(llama.second_round(self.memory))
             llama.end()
         both = {
             name: [(mine[name], other[name]) for mine, other in zip(sides["ours"], sides["theirs"], strict=True)]
@@ -301,13 +302,13 @@ class Bench:
         (self.out / "roofline.json").write_text(json.dumps(self.roofs, indent=1))
 
     def starts(self, case: Case, path: Path, ours: Ours, which: str = ""):
-        pairs, shards = [], ours.shards()
+        pairs = []
         for _ in range(self.rounds):
             ours.rest()
-            warm(shards, [path])
+            warm(ours.shards, [path])
             mine = ours.prefill(SHORT)
             ours.rest()
-            warm([path], shards)
+            warm([path], ours.shards)
             fresh = Llama(path, ours)
             pairs.append((mine * 1000, (fresh.loading + fresh.ask(do="prefill", prompt=fresh.prompt(SHORT))) * 1000))
             fresh.end()

@@ -1,5 +1,5 @@
-// Applying one expert to rows: y = down( silu(gate x) * (up x) ), in blocks of rows that share each weight
-// while it is in the cache. A row's result does not depend on its block. The memory in between is reserved
+// Applying one expert to a block of rows, which share each weight while it is in the cache:
+// y = down( silu(gate x) * (up x) ). A row's result does not depend on its block. The memory in between is reserved
 // once per lane; a single row touches a few pages of it, and what a large batch touched is given back.
 import Kernels
 import Syscall
@@ -18,7 +18,8 @@ final class ExpertScratch {
     private let ups: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
     private let gateInputs: UnsafeMutablePointer<UnsafeRawPointer?>
     private let preparedInputs: UnsafeMutablePointer<UnsafeRawPointer?>
-    private let tableBytes, rowBytes: Int
+    /// Most rows whose pages stay. A single one's always do: the next call needs them.
+    private let sparedRows: Int
     private var touchedRows = 0
 
     init(_ model: ExpertModel) throws(SyscallError) {
@@ -33,8 +34,9 @@ final class ExpertScratch {
         precondition(bytes > 0 || quantised.isEmpty, "no size for \(widest) prepared columns")
         let preparedStride = (bytes + 63) / 64 * 64
         // A row's gate, up and prepared values lie side by side, so that one row touches few pages.
-        (tableBytes, rowBytes) = (4 * rows * MemoryLayout<UnsafeRawPointer?>.size, 2 * stride * 4 + preparedStride)
-        memory = try Mapping(anonymous: tableBytes + rows * rowBytes)
+        let (tables, row) = (4 * rows * MemoryLayout<UnsafeRawPointer?>.size, 2 * stride * 4 + preparedStride)
+        sparedRows = max(1, (Self.spared - tables) / row)
+        memory = try Mapping(anonymous: tables + rows * row)
         var next = memory.base
         func table<T>(_ type: T.Type) -> UnsafeMutablePointer<T> {
             defer { next += rows * MemoryLayout<T>.size }
@@ -46,7 +48,7 @@ final class ExpertScratch {
         preparedInputs = table(UnsafeRawPointer?.self)
         let first = next
         for index in 0..<rows {
-            let start = first + index * rowBytes
+            let start = first + index * row
             gates[index] = start.assumingMemoryBound(to: Float.self)
             ups[index] = (start + stride * 4).assumingMemoryBound(to: Float.self)
             gateInputs[index] = UnsafeRawPointer(start)
@@ -54,30 +56,13 @@ final class ExpertScratch {
         }
     }
 
-    /// outputs[i] (width,) = expert(inputs[i] (width,)), for i in 0..<count.
+    /// outputs[i] (width,) = expert(inputs[i] (width,)), for i in 0..<rows, at most `blockRows`.
     func apply(
         _ expert: FeedForwardWeights, inputs: UnsafePointer<UnsafeRawPointer?>,
-        outputs: UnsafePointer<UnsafeMutablePointer<Float>?>, count: Int
+        outputs: UnsafePointer<UnsafeMutablePointer<Float>?>, count rows: Int
     ) {
-        var done = 0
-        while done < count {
-            let rows = min(Self.blockRows, count - done)
-            block(expert, inputs + done, outputs + done, rows)
-            done += rows
-        }
-        touchedRows = max(touchedRows, min(count, Self.blockRows))
-    }
-
-    /// Gives back what a batch touched; a single row's stays, which the next call needs.
-    func trim() {
-        if touchedRows > 1, tableBytes + touchedRows * rowBytes > Self.spared { memory.discard(from: Self.kept) }
-        touchedRows = 0
-    }
-
-    private func block(
-        _ expert: FeedForwardWeights, _ inputs: UnsafePointer<UnsafeRawPointer?>,
-        _ outputs: UnsafePointer<UnsafeMutablePointer<Float>?>, _ rows: Int
-    ) {
+        precondition(rows <= Self.blockRows, "\(rows) rows at once")
+        touchedRows = max(touchedRows, rows)
         let intermediate = expert.gate.rows
         let forGate = ready(expert.gate, inputs, rows)
         expert.gate.multiply(rows: 0..<intermediate, inputs: forGate, outputs: UnsafePointer(gates), count: rows)
@@ -91,6 +76,12 @@ final class ExpertScratch {
         }
         let forDown = ready(expert.down, UnsafePointer(gateInputs), rows)
         expert.down.multiply(rows: 0..<expert.down.rows, inputs: forDown, outputs: outputs, count: rows)
+    }
+
+    /// Gives back what a large batch touched.
+    func trim() {
+        if touchedRows > sparedRows { memory.discard(from: Self.kept) }
+        touchedRows = 0
     }
 
     /// The rows as `matrix` reads them.
